@@ -1,0 +1,1 @@
+//! ebbmalloc: an allocator that gives memory back before it gives up.

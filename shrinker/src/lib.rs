@@ -1,0 +1,104 @@
+//! A lockless list of shrinkers: caches that give memory back when it runs short.
+//!
+//! A cache implements [`Shrink`]: `count` says how many objects it could free, `scan` frees some. It is registered
+//! on a [`ShrinkerList`]. Whoever runs short of memory walks the list at falling priorities (12, gentle, down to 0,
+//! everything) until enough came back. The contract and the arithmetic are those of the Linux kernel's shrinkers
+//! (`count_objects`, `scan_objects`, seeks, batch, deferred work); so is the lockless walk, with reference counts and
+//! `seize` where the kernel has reference counts and RCU.
+//!
+//! ```text
+//!   Shrinker::new("thumbnails")      ShrinkerList          head -> record -> record -> record
+//!        | seeks, batch, node_aware       |                          ^
+//!        | prepare: takes all memory      | walk: guard, try_get,    | next: kept intact when unlinked
+//!        v                                |       leave guard,       |
+//!     Prepared --register: infallible-----+       CALL count, scan, -+-> Box<dyn Shrink>  (the cache)
+//!        |                                |       guard, put, next
+//!        v                                v
+//!   Registration --unregister: dying, wait for running callbacks, unlink, drop the cache, retire the record
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use std::ops::ControlFlow;
+//! use std::sync::Mutex;
+//! use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList, Walk};
+//!
+//! struct Pages(Mutex<Vec<[u8; 4096]>>);
+//!
+//! impl Shrink for Pages {
+//!     fn count(&self, _: &ShrinkControl) -> Count {
+//!         self.0.try_lock().map_or(Count::Unknown, |pages| Count::of(pages.len()))
+//!     }
+//!     fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+//!         let Ok(mut pages) = self.0.try_lock() else { return Scan::Stop };
+//!         let keep = pages.len().saturating_sub(ctl.to_scan());
+//!         let objects = pages.len() - keep;
+//!         pages.truncate(keep);
+//!         Scan::Freed { objects, bytes: objects * 4096 }
+//!     }
+//! }
+//!
+//! static LIST: ShrinkerList = ShrinkerList::new();
+//! let cache = Pages(Mutex::new(vec![[0; 4096]; 300]));
+//! let registration = Shrinker::new("pages").register(&LIST, cache)?;
+//!
+//! let walk = Walk { priority: 0, ..Walk::default() };
+//! let report = LIST.walk(&walk, &mut |_| ControlFlow::Continue(()));
+//! assert_eq!(report.bytes, 300 * 4096);
+//! drop(registration);
+//! assert!(LIST.is_empty());
+//! # Ok::<(), ebb_shrinker::RegisterError>(())
+//! ```
+//!
+//! # What a callback may do
+//!
+//! It runs in the middle of a failing allocation of any thread: try-lock only, allocate as little as possible, never
+//! block. It never runs twice at the same time for one shrinker. It may register and unregister other shrinkers, but
+//! not unregister itself.
+//!
+//! # Layers
+//!
+//! Each file imports only from files above it:
+//! `sync` (std or loom) < `lock`, `state`, `epoch` (seize) < `shrink` (the trait) < `pressure` (arithmetic) <
+//! `stats` < `record` (one shrinker) < `chain` (the links) < `walk` (the types of a walk) < `list` (the walk itself,
+//! and its proof) < `removal`, `fork` < `registration`.
+
+mod chain;
+mod epoch;
+mod fork;
+mod list;
+#[forbid(unsafe_code)]
+mod lock;
+#[forbid(unsafe_code)]
+mod pressure;
+mod record;
+mod registration;
+mod removal;
+#[forbid(unsafe_code)]
+mod shrink;
+mod state;
+#[forbid(unsafe_code)]
+mod stats;
+mod sync;
+#[forbid(unsafe_code)]
+mod walk;
+
+pub use epoch::thread_exiting;
+pub use list::ShrinkerList;
+pub use registration::{Prepared, RegisterError, Registration, Shrinker, UnregisterError};
+pub use shrink::{Count, Scan, Shrink, ShrinkControl};
+pub use stats::ShrinkerStats;
+pub use walk::{Visit, Walk, WalkReport};
+
+/// What an object costs to make again when the owner does not say: twice the cost of one disk seek, as in the kernel.
+pub const DEFAULT_SEEKS: u32 = 2;
+
+/// How many objects one `scan` call is asked for when the owner does not say.
+pub const DEFAULT_BATCH: usize = 128;
+
+/// The gentlest priority: 1/4096 of a cache. A reclaimer starts here and goes down to 0, everything.
+pub const DEF_PRIORITY: u8 = 12;
+
+/// How many NUMA nodes have deferred work of their own; nodes beyond share the slots.
+pub const MAX_NODES: usize = 64;

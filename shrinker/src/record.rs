@@ -1,0 +1,233 @@
+//! One shrinker: its place in the list, its settings, its counters, and the cache behind it.
+//!
+//! The cache is a box of its own that the unregistering thread takes out and drops; what is retired to seize is only
+//! the record, which owns nothing of a user's. So no user's destructor ever runs where seize happens to reclaim.
+//!
+//! # Synchronization
+//!
+//! | tag | writer | ordering | reader | ordering | what it carries |
+//! | --- | --- | --- | --- | --- | --- |
+//! | B1 | `Busy::drop` | Release | `Busy::take` | Acquire | what the last callback did to the cache |
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, AtomicUsize as Counter, Ordering};
+use std::time::Instant;
+
+use crate::MAX_NODES;
+use crate::pressure::{self, Outcome, Pressure};
+use crate::shrink::Shrink;
+use crate::state::State;
+use crate::stats::{Counters, Name, ShrinkerStats};
+use crate::sync::{AtomicPtr, AtomicUsize, FRAMES, thread_token};
+use crate::walk::Walk;
+
+/// What the owner of a shrinker chose.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub(crate) name: Name,
+    pub(crate) seeks: u32,
+    pub(crate) batch: usize,
+    pub(crate) node_aware: bool,
+}
+
+/// One shrinker.
+pub(crate) struct Record {
+    pub(crate) state: State,
+    /// The next record. Kept intact when this one is unlinked (I4 in `list`).
+    pub(crate) next: AtomicPtr<Record>,
+    /// The record before. Only for writers, under the lock; walkers never read it.
+    pub(crate) prev: Plain<Record>,
+    /// Rises along the list. Written under the lock, before the record can be reached.
+    id: AtomicU64,
+    settings: Settings,
+    /// Which thread is in the callbacks; 0 when none is.
+    busy: AtomicUsize,
+    deferred: [Counter; MAX_NODES],
+    counters: Counters,
+    /// `Some` from preparation to the end of unregistering. Shared while referenced, exclusive once complete.
+    cache: UnsafeCell<Option<Box<dyn Shrink>>>,
+}
+
+// SAFETY: every field but `cache` is atomic or constant; `cache` holds a `Sync` value, shared only by holders of a
+// reference, and taken out (it is `Send`) only when none is left (I1 in `list`).
+unsafe impl Sync for Record {}
+// SAFETY: the box in `cache` is `Send`; the links are only ever followed under the rules of `chain`.
+unsafe impl Send for Record {}
+
+impl Record {
+    pub(crate) fn new(settings: Settings, cache: Box<dyn Shrink>) -> Self {
+        Self {
+            state: State::new(),
+            next: AtomicPtr::new(ptr::null_mut()),
+            prev: Plain::new(ptr::null_mut()),
+            id: AtomicU64::new(0),
+            settings,
+            busy: AtomicUsize::new(0),
+            deferred: [const { Counter::new(0) }; MAX_NODES],
+            counters: Counters::default(),
+            cache: UnsafeCell::new(Some(cache)),
+        }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        // Relaxed: written before the record was linked, and C1 carries it.
+        self.id.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_id(&self, id: u64) {
+        // Relaxed: as above.
+        self.id.store(id, Ordering::Relaxed);
+    }
+
+    pub(crate) fn name(&self) -> Name {
+        self.settings.name
+    }
+
+    pub(crate) fn node_aware(&self) -> bool {
+        self.settings.node_aware
+    }
+
+    /// Whether it may be called: a callback that panicked is not.
+    pub(crate) fn in_service(&self) -> bool {
+        !self.counters.quarantined()
+    }
+
+    /// Whether a thread is in the callbacks. Counts it if so. No read-modify-write: a loser does not take the cache
+    /// line from the winner.
+    pub(crate) fn looks_busy(&self) -> bool {
+        // Relaxed: only a hint; `try_busy` decides.
+        let busy = self.busy.load(Ordering::Relaxed) != 0;
+        if busy {
+            self.counters.busy();
+        }
+        busy
+    }
+
+    /// Makes this thread the only one in the callbacks; if another is, returns `None` and counts it.
+    pub(crate) fn try_busy(&self) -> Option<Busy<'_>> {
+        // Acquire (B1): we see what the callback before us did. Relaxed on failure: nothing is read then.
+        let taken =
+            self.busy
+                .compare_exchange(0, thread_token(), Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_ok() {
+            return Some(Busy(self));
+        }
+        self.counters.busy();
+        None
+    }
+
+    /// Calls the cache: count, then scans. A panic ends its service.
+    ///
+    /// # Safety
+    /// The caller holds a reference.
+    pub(crate) unsafe fn call(&self, _: &Busy<'_>, walk: &Walk, node: u32) -> Outcome {
+        // SAFETY: the caller's reference keeps the count above zero, so the box is not taken out: only shared
+        // borrows exist.
+        let cache = unsafe { &*self.cache.get() };
+        let mut outcome = Outcome::default();
+        let Some(cache) = cache else { return outcome };
+        let job = Pressure {
+            seeks: self.settings.seeks,
+            batch: self.settings.batch,
+            node,
+            priority: walk.priority,
+            exhaustive: walk.exhaustive,
+        };
+        let deferred = &self.deferred[node as usize % MAX_NODES];
+        let begin = Instant::now();
+        let work = || pressure::shrink(&**cache, &job, deferred, &mut outcome);
+        let result = catch_unwind(AssertUnwindSafe(work));
+        self.counters.called(&outcome, begin.elapsed());
+        if let Err(payload) = result {
+            self.counters.panicked();
+            forget(payload);
+        }
+        outcome
+    }
+
+    /// Takes the cache out, to be dropped.
+    ///
+    /// # Safety
+    /// The record's state is complete (or was never published), and no other thread takes the cache.
+    pub(crate) unsafe fn take_cache(&self) -> Option<Box<dyn Shrink>> {
+        // SAFETY: complete means that no reference is left nor can be taken: this is the only borrow.
+        let cache = unsafe { &mut *self.cache.get() };
+        cache.take()
+    }
+
+    /// In a forked child: forgets the threads that do not exist here.
+    pub(crate) fn repair(&self) {
+        self.state.repair(frames(self));
+        // Relaxed: the child has one thread.
+        if self.busy.load(Ordering::Relaxed) != thread_token() {
+            self.busy.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// A snapshot of its settings and counters.
+    pub(crate) fn stats(&self) -> ShrinkerStats {
+        // Relaxed: counters.
+        let deferred = self.deferred.iter().map(|d| d.load(Ordering::Relaxed));
+        let mut stats = ShrinkerStats {
+            seeks: self.settings.seeks,
+            batch: self.settings.batch,
+            node_aware: self.settings.node_aware,
+            deferred: deferred.fold(0, usize::saturating_add),
+            ..ShrinkerStats::new(self.settings.name, self.id())
+        };
+        self.counters.copy_to(&mut stats);
+        stats
+    }
+}
+
+/// Drops a panic's payload without running its destructor, which may panic again.
+pub(crate) fn forget(payload: Box<dyn Any + Send>) {
+    mem::forget(payload);
+}
+
+/// This thread is the one in the callbacks of a shrinker.
+pub(crate) struct Busy<'a>(&'a Record);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        // Release (B1): what the callback did is visible to the next one.
+        self.0.busy.store(0, Ordering::Release);
+    }
+}
+
+/// A callback in progress on this thread's stack.
+struct Frame {
+    record: *const Record,
+    below: *const Frame,
+}
+
+/// Runs `f` with `record` marked as running on this thread.
+pub(crate) fn with_frame<R>(record: &Record, f: impl FnOnce() -> R) -> R {
+    struct Pop(*const Frame);
+    impl Drop for Pop {
+        fn drop(&mut self) {
+            FRAMES.with(|top| top.set(self.0.cast()));
+        }
+    }
+    let below = FRAMES.with(std::cell::Cell::get).cast::<Frame>();
+    let frame = Frame { record, below };
+    FRAMES.with(|top| top.set(ptr::from_ref(&frame).cast()));
+    let _pop = Pop(below);
+    f()
+}
+
+/// How many callbacks of `record` run on this thread's stack.
+pub(crate) fn frames(record: &Record) -> u32 {
+    let mut top = FRAMES.with(std::cell::Cell::get).cast::<Frame>();
+    let mut count = 0;
+    // SAFETY: the chain names frames further down this thread's own stack; each is unchained before it goes.
+    while let Some(frame) = unsafe { top.as_ref() } {
+        count += u32::from(ptr::eq(frame.record, record));
+        top = frame.below;
+    }
+    count
+}

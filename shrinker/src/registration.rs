@@ -1,0 +1,266 @@
+//! Putting a shrinker on a list, in two steps: prepare takes all memory and may fail, register cannot.
+
+use std::alloc::{Layout, alloc};
+use std::error::Error;
+use std::fmt;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering;
+
+use crate::chain::Chain;
+use crate::list::ShrinkerList;
+use crate::record::{Record, Settings, frames};
+use crate::shrink::Shrink;
+use crate::stats::{Name, ShrinkerStats};
+use crate::{DEFAULT_BATCH, DEFAULT_SEEKS};
+
+/// The description of a shrinker: a name and how it is to be treated.
+///
+/// ```
+/// # use ebb_shrinker::*;
+/// # struct Cache;
+/// # impl Shrink for Cache {
+/// #     fn count(&self, _: &ShrinkControl) -> Count { Count::Empty }
+/// #     fn scan(&self, _: &mut ShrinkControl) -> Scan { Scan::Stop }
+/// # }
+/// static LIST: ShrinkerList = ShrinkerList::new();
+/// let spec = Shrinker::new("query results").seeks(4).batch(32);
+/// let prepared = spec.prepare(&LIST, Cache)?; // takes the memory
+/// let registration = prepared.register();     // cannot fail
+/// registration.unregister()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+#[must_use = "a description does nothing until it is registered"]
+pub struct Shrinker {
+    settings: Settings,
+}
+
+impl Shrinker {
+    /// A shrinker with the default seeks and batch, not node-aware. A name longer than 32 bytes is cut at the last
+    /// whole character that fits.
+    pub fn new(name: &str) -> Self {
+        let settings = Settings {
+            name: Name::new(name),
+            seeks: DEFAULT_SEEKS,
+            batch: DEFAULT_BATCH,
+            node_aware: false,
+        };
+        Self { settings }
+    }
+
+    /// What an object costs to make again: twice the seeks, half the pressure. 0 means that objects cost next to nothing:
+    /// half of the cache per walk, whatever the priority.
+    pub fn seeks(mut self, seeks: u32) -> Self {
+        self.settings.seeks = seeks;
+        self
+    }
+
+    /// How many objects one `scan` call is asked for; 0 means the default.
+    pub fn batch(mut self, batch: usize) -> Self {
+        self.settings.batch = if batch == 0 { DEFAULT_BATCH } else { batch };
+        self
+    }
+
+    /// Whether the cache can tell its objects apart by NUMA node. If so it is called once per node, and must count and
+    /// free only that node's objects.
+    pub fn node_aware(mut self, node_aware: bool) -> Self {
+        self.settings.node_aware = node_aware;
+        self
+    }
+
+    /// Takes all memory that the shrinker will need, without showing it to anybody.
+    ///
+    /// # Errors
+    /// [`RegisterError::OutOfMemory`]; the cache was dropped then.
+    pub fn prepare(
+        self,
+        list: &'static ShrinkerList,
+        cache: impl Shrink + 'static,
+    ) -> Result<Prepared, RegisterError> {
+        let chain = list.chain_or_make()?;
+        chain.warm();
+        let record = try_box(Record::new(self.settings, try_box(cache)?))?;
+        Ok(Prepared {
+            list,
+            chain,
+            record,
+        })
+    }
+
+    /// [`prepare`](Self::prepare) and [`Prepared::register`] in one.
+    ///
+    /// # Errors
+    /// Those of `prepare`.
+    pub fn register(
+        self,
+        list: &'static ShrinkerList,
+        cache: impl Shrink + 'static,
+    ) -> Result<Registration, RegisterError> {
+        self.prepare(list, cache).map(Prepared::register)
+    }
+}
+
+/// A shrinker that has all its memory and is not registered yet. Dropping it drops the cache.
+#[must_use = "nothing is registered until `register` is called"]
+pub struct Prepared {
+    list: &'static ShrinkerList,
+    chain: &'static Chain,
+    record: Box<Record>,
+}
+
+impl Prepared {
+    /// Puts the shrinker on its list. Cannot fail, and allocates nothing.
+    pub fn register(self) -> Registration {
+        let Self {
+            list,
+            chain,
+            record,
+        } = self;
+        let record = NonNull::from(Box::leak(record));
+        // Relaxed: a hint for `is_empty`, raised first so that a registered shrinker is never overlooked by its owner.
+        list.live.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: alive, new, and freed only after `Registration` had it unlinked.
+        unsafe { chain.link(record) };
+        Registration {
+            list,
+            chain,
+            record,
+        }
+    }
+}
+
+/// A registered shrinker. Dropping it unregisters it.
+#[must_use = "dropping a registration unregisters the shrinker at once"]
+pub struct Registration {
+    list: &'static ShrinkerList,
+    chain: &'static Chain,
+    record: NonNull<Record>,
+}
+
+// SAFETY: it names a record, which may be read from any thread, and whose cache is `Send` should it be dropped there.
+unsafe impl Send for Registration {}
+// SAFETY: a shared registration only reads the record's counters.
+unsafe impl Sync for Registration {}
+
+impl Registration {
+    /// Takes the shrinker off its list, waits for callbacks that are running (for nothing else), and drops the cache
+    /// on this thread. Afterwards no callback runs any more: its code may be unloaded.
+    ///
+    /// # Errors
+    /// [`UnregisterError::InsideOwnCallback`] from inside the shrinker's own callback (or the visitor of it): it would
+    /// wait for itself. The registration comes back with the error.
+    pub fn unregister(self) -> Result<(), UnregisterError> {
+        if frames(self.record()) != 0 {
+            return Err(UnregisterError::InsideOwnCallback(self));
+        }
+        drop(self);
+        Ok(())
+    }
+
+    /// A snapshot of what the shrinker has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ShrinkerStats {
+        self.record().stats()
+    }
+
+    fn record(&self) -> &Record {
+        // SAFETY: registered, so linked, so alive.
+        unsafe { self.record.as_ref() }
+    }
+}
+
+impl Drop for Registration {
+    /// As [`unregister`](Self::unregister). Inside the shrinker's own callback it cannot wait: no new callback starts
+    /// from now on, and the cache is dropped a little later, on the thread whose walk comes to its end first.
+    fn drop(&mut self) {
+        if frames(self.record()) != 0 {
+            // SAFETY: registered here, and ours to give up.
+            unsafe { self.list.orphan(self.chain, self.record) };
+            return;
+        }
+        // SAFETY: registered here, ours to give up, and its callbacks are not on this stack.
+        unsafe { self.list.remove(self.chain, self.record) };
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.record().name();
+        f.debug_tuple("Registration").field(&name).finish()
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.record.name();
+        f.debug_tuple("Prepared").field(&name).finish()
+    }
+}
+
+/// Why a shrinker could not be prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// There is no memory for it.
+    OutOfMemory,
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no memory for a shrinker")
+    }
+}
+
+impl Error for RegisterError {}
+
+/// Why a shrinker could not be unregistered.
+#[derive(Debug)]
+pub enum UnregisterError {
+    /// The call came from inside the shrinker's own callback. Here is the registration back: keep it, and unregister
+    /// later or on another thread.
+    InsideOwnCallback(Registration),
+}
+
+impl fmt::Display for UnregisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a shrinker cannot be unregistered from inside its own callback")
+    }
+}
+
+impl Error for UnregisterError {}
+
+impl ShrinkerList {
+    /// The chain, made if this is the first preparation.
+    fn chain_or_make(&self) -> Result<&'static Chain, RegisterError> {
+        if let Some(chain) = self.chain() {
+            return Ok(chain);
+        }
+        let new = Box::into_raw(try_box(Chain::new())?);
+        // Release: whoever loads the pointer sees the chain. Relaxed on failure: `chain()` loads it again.
+        let made =
+            self.chain
+                .compare_exchange(ptr::null_mut(), new, Ordering::Release, Ordering::Relaxed);
+        if made.is_err() {
+            // SAFETY: ours came from a box and nobody else has seen it.
+            drop(unsafe { Box::from_raw(new) });
+        }
+        self.chain().ok_or(RegisterError::OutOfMemory)
+    }
+}
+
+/// A box, or an error where `Box::new` would end the process.
+fn try_box<T>(value: T) -> Result<Box<T>, RegisterError> {
+    let layout = Layout::new::<T>();
+    if layout.size() == 0 {
+        return Ok(Box::new(value));
+    }
+    // SAFETY: the size is not zero.
+    let memory = unsafe { alloc(layout) }.cast::<T>();
+    if memory.is_null() {
+        return Err(RegisterError::OutOfMemory);
+    }
+    // SAFETY: fresh memory of the right layout.
+    unsafe { memory.write(value) };
+    // SAFETY: allocated as a box of this type would be, and initialised.
+    Ok(unsafe { Box::from_raw(memory) })
+}

@@ -1,0 +1,85 @@
+//! The end of a shrinker: refuse new callers, wait for those inside, unlink, retire the record, drop the cache.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+use crate::chain::Chain;
+use crate::epoch::assert_outside;
+use crate::list::ShrinkerList;
+use crate::record::{Record, forget};
+use crate::shrink::Shrink;
+
+impl ShrinkerList {
+    /// Ends a registered shrinker. When it returns no callback runs or will run, and the cache was dropped here.
+    ///
+    /// # Safety
+    /// `record` is registered on this list, the caller owns its registration and gives it up, and none of the
+    /// record's callbacks is on this thread's stack.
+    pub(crate) unsafe fn remove(&self, chain: &'static Chain, record: NonNull<Record>) {
+        assert_outside();
+        // SAFETY: linked until `chain.remove` below, retired in `finish`.
+        let found = unsafe { record.as_ref() };
+        found.state.condemn();
+        // The completion: for callbacks that are running, never for guards (I8, I9). Walkers need nothing of ours
+        // to come to their end.
+        found.state.wait();
+        // SAFETY: I1: complete, and ours by the caller's clause.
+        unsafe { chain.remove(found) };
+        // SAFETY: complete, and unlinked just now.
+        let cache = unsafe { self.finish(chain, record) };
+        self.sweep();
+        drop(cache);
+    }
+
+    /// Condemns a shrinker whose own callback is on this thread's stack: nobody may wait. It ends by itself, in the
+    /// next walk or removal that comes to its end after the callback has returned.
+    ///
+    /// # Safety
+    /// `record` is registered on this list, and the caller owns its registration and gives it up.
+    pub(crate) unsafe fn orphan(&self, chain: &'static Chain, record: NonNull<Record>) {
+        // Relaxed: only a hint that a search is worth it; the lock carries the rest.
+        chain.orphans.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the walk below us on the stack has a reference.
+        let state = unsafe { &record.as_ref().state };
+        state.orphan();
+    }
+
+    /// Ends orphans, and frees what can be freed. Runs outside guards and locks.
+    pub(crate) fn sweep(&self) {
+        let Some(chain) = self.chain() else { return };
+        // Relaxed: a hint, see `orphan`.
+        while chain.orphans.load(Ordering::Relaxed) != 0
+            && let Some(record) = chain.remove_orphan()
+        {
+            chain.orphans.fetch_sub(1, Ordering::Relaxed);
+            // SAFETY: complete, and unlinked by us.
+            let cache = unsafe { self.finish(chain, record) };
+            // This thread is not the owner's: a destructor that panics must not end its walk.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(cache))) {
+                forget(payload);
+            }
+        }
+        chain.settle();
+    }
+
+    /// Retires an unlinked record; returns its cache, to be dropped when nothing is left to do.
+    ///
+    /// # Safety
+    /// `record` is complete, and was unlinked by the caller.
+    unsafe fn finish(
+        &self,
+        chain: &'static Chain,
+        record: NonNull<Record>,
+    ) -> Option<Box<dyn Shrink>> {
+        // SAFETY: not yet retired, so alive.
+        let found = unsafe { record.as_ref() };
+        // SAFETY: complete, and only the thread that unlinked it comes here.
+        let cache = unsafe { found.take_cache() };
+        // SAFETY: records come from boxes; unlinked by the caller, and retired only here.
+        unsafe { chain.retire(record) };
+        // Relaxed: a hint for `is_empty`.
+        self.live.fetch_sub(1, Ordering::Relaxed);
+        cache
+    }
+}

@@ -1,0 +1,107 @@
+//! The contract of a cache: count what could be freed, scan and free some of it.
+//!
+//! The kernel mixes counts and special answers in one unsigned number, and was bitten by it; here they are enums.
+
+use std::num::NonZeroUsize;
+
+/// What [`Shrink::count`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// Really nothing to free now.
+    Empty,
+    /// Cannot say now (a lock is held, say). The cache is passed over this time; its deferred work is kept.
+    Unknown,
+    /// So many objects could be freed. Objects that cannot be freed at this very moment count too.
+    Objects(NonZeroUsize),
+}
+
+impl Count {
+    /// `n` objects; [`Count::Empty`] when there are none.
+    #[must_use]
+    pub const fn of(n: usize) -> Self {
+        match NonZeroUsize::new(n) {
+            None => Self::Empty,
+            Some(n) => Self::Objects(n),
+        }
+    }
+}
+
+/// What [`Shrink::scan`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scan {
+    /// Some objects were looked at, and so many of them freed (perhaps none: all were in use).
+    Freed {
+        /// Objects freed.
+        objects: usize,
+        /// Bytes freed; 0 when the cache does not know.
+        bytes: usize,
+    },
+    /// No progress is possible here and now (a lock is held, say). The work is deferred to a later walk.
+    Stop,
+}
+
+/// One question to a cache: where, how hard, how much.
+#[derive(Clone, Debug)]
+pub struct ShrinkControl {
+    node: u32,
+    priority: u8,
+    to_scan: usize,
+    scanned: usize,
+}
+
+impl ShrinkControl {
+    /// A question as the walk asks it. Public so that a cache can be tested without a list.
+    #[must_use]
+    pub const fn new(node: u32, priority: u8, to_scan: usize) -> Self {
+        Self {
+            node,
+            priority,
+            to_scan,
+            scanned: to_scan,
+        }
+    }
+
+    /// The NUMA node to shrink; always 0 for shrinkers that are not node-aware.
+    #[must_use]
+    pub const fn node(&self) -> u32 {
+        self.node
+    }
+
+    /// How many objects to look at, at most. 0 while counting.
+    #[must_use]
+    pub const fn to_scan(&self) -> usize {
+        self.to_scan
+    }
+
+    /// The priority of this walk: 12 is gentle, 0 is everything.
+    #[must_use]
+    pub const fn priority(&self) -> u8 {
+        self.priority
+    }
+
+    /// Says how many objects were really *looked at*, freed or not. Without it all of [`to_scan`](Self::to_scan)
+    /// count as looked at. A cache that could look at none should answer [`Scan::Stop`].
+    pub const fn set_scanned(&mut self, n: usize) {
+        self.scanned = n;
+    }
+
+    /// How many objects count as looked at.
+    #[must_use]
+    pub const fn scanned(&self) -> usize {
+        self.scanned
+    }
+}
+
+/// A cache that can give memory back.
+///
+/// Both functions run on whatever thread is short of memory, in the middle of its allocation: use try-locks, do not
+/// block, do not unwind. They never run twice at the same time for one registration. A callback that panics is never
+/// called again.
+pub trait Shrink: Send + Sync {
+    /// How many objects could be freed. Must be quick; an estimate is fine.
+    fn count(&self, ctl: &ShrinkControl) -> Count;
+
+    /// Looks at up to [`ctl.to_scan()`](ShrinkControl::to_scan) objects and frees what it can. Called only after
+    /// `count` answered [`Count::Objects`].
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan;
+}

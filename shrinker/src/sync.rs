@@ -1,0 +1,59 @@
+//! The one place that knows whether the real world or a loom model is running.
+//!
+//! The rest of the crate takes from here the atomics that the protocol is made of, the thread cells, the two futex
+//! calls, and the collector: seize's, or under `--cfg loom` a model of it that knows what must not be touched any more.
+//! Counters, names and fields that a lock protects use `std` atomics everywhere, so that models stay small.
+
+pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicUsize, DEPTH, FRAMES, SPINS, wait, wake};
+pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
+
+/// A number that no other living thread has; never 0. A forked thread keeps it.
+pub(crate) fn thread_token() -> usize {
+    FRAMES.with(|frames| std::ptr::from_ref(frames).addr())
+}
+
+#[cfg(not(loom))]
+mod imp {
+    use std::cell::Cell;
+    use std::ptr;
+
+    pub(crate) use seize::{Collector, Guard as EpochGuard, LocalGuard};
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+
+    /// How often a waiter looks again before it sleeps.
+    pub(crate) const SPINS: u32 = 64;
+
+    // Constant and without destructors, so that no access ever allocates or fails.
+    thread_local! {
+        pub(crate) static DEPTH: Cell<usize> = const { Cell::new(0) };
+        pub(crate) static FRAMES: Cell<*const ()> = const { Cell::new(ptr::null()) };
+    }
+
+    /// Sleeps while `word` is `expected`; may return for no reason. Keeps errno.
+    pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+        futex(word, libc::FUTEX_WAIT, expected);
+    }
+
+    /// Wakes every sleeper on `word`. Keeps errno.
+    pub(crate) fn wake(word: &AtomicU32) {
+        futex(word, libc::FUTEX_WAKE, i32::MAX as u32);
+    }
+
+    fn futex(word: &AtomicU32, operation: libc::c_int, value: u32) {
+        // SAFETY: errno of the calling thread is always there.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: as above; nothing else writes it while this thread is here.
+        let saved = unsafe { *errno };
+        let timeout = ptr::null::<libc::timespec>();
+        let flags = operation | libc::FUTEX_PRIVATE_FLAG;
+        // SAFETY: the word lives as long as the borrow; the call only compares it or names it, and a null timeout
+        // means none.
+        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, value, timeout) };
+        // SAFETY: as for the read.
+        unsafe { *errno = saved };
+    }
+}
+
+#[cfg(loom)]
+#[path = "sync_model.rs"]
+mod imp;

@@ -1,0 +1,144 @@
+//! The world under `--cfg loom`: modelled atomics, and a collector that remembers what must not be touched any more.
+//!
+//! The model never frees a retired object. It marks its bytes as gone once no guard that was entered before the
+//! retirement is left, and fails the test when a link in gone memory is read, a link leads there, or a waker names a
+//! word there. Of seize's orderings it keeps the one that seize promises: who enters after a retirement sees the
+//! memory as it was when the object was unlinked. Nothing else is carried over, so a publication that is too weak shows.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ptr;
+use std::sync::{Mutex, PoisonError};
+
+use loom::sync::atomic::Ordering;
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+
+/// No spinning: each look is a branch of the model.
+pub(crate) const SPINS: u32 = 0;
+
+loom::thread_local! {
+    pub(crate) static DEPTH: Cell<usize> = Cell::new(0);
+    pub(crate) static FRAMES: Cell<*const ()> = Cell::new(ptr::null());
+}
+
+/// Lets other threads run; the caller looks again.
+pub(crate) fn wait(_: &AtomicU32, _: u32) {
+    loom::thread::yield_now();
+}
+
+/// Wakes nobody, since waiters look again by themselves; but names the word, as the real call does.
+pub(crate) fn wake(word: &AtomicU32) {
+    assert_alive(ptr::from_ref(word).addr(), "a waker named a freed word");
+}
+
+/// First and last byte of everything that is gone. Retired memory is leaked, so addresses never come back.
+static GONE: Mutex<BTreeMap<usize, usize>> = Mutex::new(BTreeMap::new());
+
+fn assert_alive(address: usize, what: &str) {
+    let gone = GONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let below = gone.range(..=address).next_back();
+    let dead = below.is_some_and(|(_, last)| address <= *last);
+    drop(gone);
+    assert!(!dead, "{what}");
+}
+
+/// Stands for seize's collector.
+#[derive(Default)]
+pub(crate) struct Collector {
+    state: Mutex<Guards>,
+    /// Retirements write it (Release), entries read it (Acquire).
+    retirements: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Guards {
+    youngest: u64,
+    active: BTreeSet<u64>,
+    /// Retired bytes, and the guards that may still see them.
+    garbage: Vec<((usize, usize), BTreeSet<u64>)>,
+}
+
+impl Guards {
+    fn collect(&mut self) {
+        let mut gone = GONE.lock().unwrap_or_else(PoisonError::into_inner);
+        self.garbage.retain(|((first, last), guards)| {
+            if guards.is_empty() {
+                gone.insert(*first, *last);
+            }
+            !guards.is_empty()
+        });
+    }
+}
+
+impl Collector {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn batch_size(self, _: usize) -> Self {
+        self
+    }
+
+    pub(crate) fn enter(&self) -> LocalGuard<'_> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.youngest += 1;
+        let id = state.youngest;
+        state.active.insert(id);
+        drop(state);
+        // Acquire: what was unlinked before an earlier retirement is seen unlinked. A read-modify-write, so that it
+        // reads the latest retirement; not a Release, so that it carries nothing to others.
+        self.retirements.fetch_add(0, Ordering::Acquire);
+        LocalGuard {
+            collector: self,
+            id,
+        }
+    }
+
+    pub(crate) unsafe fn retire<T>(&self, object: *mut T, _: unsafe fn(*mut T, &Self)) {
+        // Release: see enter.
+        self.retirements.fetch_add(1, Ordering::Release);
+        let first = object.addr();
+        let bytes = (first, first + size_of::<T>() - 1);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let guards = state.active.clone();
+        state.garbage.push((bytes, guards));
+        state.collect();
+    }
+}
+
+/// What `epoch` calls on a guard.
+pub(crate) trait EpochGuard {
+    fn protect<T>(&self, link: &AtomicPtr<T>, order: Ordering) -> *mut T;
+    fn flush(&self);
+}
+
+pub(crate) struct LocalGuard<'a> {
+    collector: &'a Collector,
+    id: u64,
+}
+
+impl EpochGuard for LocalGuard<'_> {
+    fn protect<T>(&self, link: &AtomicPtr<T>, _: Ordering) -> *mut T {
+        assert_alive(
+            ptr::from_ref(link).addr(),
+            "a link was read in freed memory",
+        );
+        let target = link.load(Ordering::Acquire);
+        assert_alive(target.addr(), "a link led to freed memory");
+        target
+    }
+
+    fn flush(&self) {}
+}
+
+impl Drop for LocalGuard<'_> {
+    fn drop(&mut self) {
+        let state = self.collector.state.lock();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        state.active.remove(&self.id);
+        for (_, guards) in &mut state.garbage {
+            guards.remove(&self.id);
+        }
+        state.collect();
+    }
+}

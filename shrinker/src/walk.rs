@@ -1,0 +1,110 @@
+//! The types of a walk: what is asked, what each shrinker did, what came of it all.
+
+use crate::pressure::Outcome;
+use crate::stats::Name;
+
+/// One walk over all shrinkers.
+///
+/// The walk goes over the list once for `node` and then once for each other of the `nodes` nodes, in turn
+/// (`node + 1`, ..., wrapping around). Node-aware shrinkers are called in each turn, for that turn's node; all others
+/// in the first turn alone. So one call serves a machine of any size, with the caller's own node first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Walk {
+    /// The node to begin with: the one that is short of memory.
+    pub node: u32,
+    /// How many nodes to go through. 1 restricts the walk to `node`; 0 means 1.
+    pub nodes: u32,
+    /// From 12 ([`DEF_PRIORITY`](crate::DEF_PRIORITY)), 1/4096 of each cache, to 0.
+    pub priority: u8,
+    /// Ask for everything, however small the cache and whatever its seeks. The last pass before an allocation fails.
+    pub exhaustive: bool,
+}
+
+impl Default for Walk {
+    /// The gentlest walk, on a machine with one node.
+    fn default() -> Self {
+        Self {
+            node: 0,
+            nodes: 1,
+            priority: crate::DEF_PRIORITY,
+            exhaustive: false,
+        }
+    }
+}
+
+impl Walk {
+    /// The node of a turn, if there is such a turn.
+    pub(crate) fn turn(&self, turn: u32) -> Option<u32> {
+        let nodes = u64::from(self.nodes.max(1));
+        let (first, turn) = (u64::from(self.node), u64::from(turn));
+        // A first node beyond the others is gone to as well, before them.
+        let node = (first + turn) % nodes.max(first + 1);
+        (turn < nodes).then_some(node as u32)
+    }
+}
+
+/// What one shrinker did for one node. Given to the visitor of a walk.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Visit {
+    pub(crate) name: Name,
+    /// The node it was called for; 0 when it is not node-aware.
+    pub node: u32,
+    /// Objects it freed.
+    pub objects: usize,
+    /// Bytes it freed, as far as it knows.
+    pub bytes: usize,
+    /// Objects it looked at.
+    pub scanned: usize,
+    /// It answered [`Scan::Stop`](crate::Scan::Stop).
+    pub stopped: bool,
+}
+
+impl Visit {
+    pub(crate) fn new(name: Name, node: u32, outcome: &Outcome) -> Self {
+        Self {
+            name,
+            node,
+            objects: outcome.objects,
+            bytes: outcome.bytes,
+            scanned: outcome.scanned,
+            stopped: outcome.stopped,
+        }
+    }
+
+    /// The shrinker's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+}
+
+/// What came of a walk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WalkReport {
+    /// Calls of shrinkers (a node-aware one counts once per node).
+    pub visited: usize,
+    /// Shrinkers passed over because another thread was in them.
+    pub skipped_busy: usize,
+    /// Calls that ended in [`Scan::Stop`](crate::Scan::Stop).
+    pub stopped: usize,
+    /// Objects freed.
+    pub objects: usize,
+    /// Bytes freed, as far as the caches know.
+    pub bytes: usize,
+    /// Objects looked at.
+    pub scanned: usize,
+    /// The visitor broke the walk off: the request is satisfied.
+    pub satisfied: bool,
+}
+
+impl WalkReport {
+    pub(crate) fn add(&mut self, outcome: &Outcome) {
+        self.visited += 1;
+        self.stopped += usize::from(outcome.stopped);
+        self.objects = self.objects.saturating_add(outcome.objects);
+        self.bytes = self.bytes.saturating_add(outcome.bytes);
+        self.scanned = self.scanned.saturating_add(outcome.scanned);
+    }
+}

@@ -1,0 +1,194 @@
+//! Models of the core protocol, on the crate's real code: every schedule and every allowed reordering of
+//! register, walk and unregister with few threads. Run by
+//! `RUSTFLAGS="--cfg loom" cargo test -p ebb-shrinker --release --test loom`.
+//!
+//! The collector is a model (`src/sync_model.rs`) that fails when a freed record is touched.
+#![cfg(loom)]
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use ebb_shrinker::*;
+use loom::cell::UnsafeCell;
+use loom::thread;
+
+/// A cache whose content is plain memory, so that loom sees a callback that runs before the content was published,
+/// or while it is being dropped.
+struct Cache {
+    content: UnsafeCell<usize>,
+    calls: Arc<AtomicUsize>,
+    dropped: Arc<AtomicBool>,
+}
+
+// SAFETY: that the accesses to `content` do not race is what the models check.
+unsafe impl Sync for Cache {}
+
+impl Shrink for Cache {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        assert!(!self.dropped.load(Ordering::Relaxed));
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.content.with(|content| {
+            // SAFETY: checked by loom.
+            assert_eq!(unsafe { *content }, 7);
+        });
+        Count::Empty
+    }
+
+    fn scan(&self, _: &mut ShrinkControl) -> Scan {
+        Scan::Stop
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        self.dropped.store(true, Ordering::Relaxed);
+        self.content.with_mut(|content| {
+            // SAFETY: checked by loom.
+            unsafe { *content = 0 };
+        });
+    }
+}
+
+/// What a test sees of its cache.
+#[derive(Clone, Default)]
+struct Seen {
+    calls: Arc<AtomicUsize>,
+    dropped: Arc<AtomicBool>,
+}
+
+impl Seen {
+    fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn dropped(&self) -> bool {
+        self.dropped.load(Ordering::Relaxed)
+    }
+}
+
+fn list() -> &'static ShrinkerList {
+    Box::leak(Box::default())
+}
+
+fn prepare(list: &'static ShrinkerList) -> (Prepared, Seen) {
+    let seen = Seen::default();
+    let cache = Cache {
+        content: UnsafeCell::new(7),
+        calls: seen.calls.clone(),
+        dropped: seen.dropped.clone(),
+    };
+    (Shrinker::new("model").prepare(list, cache).unwrap(), seen)
+}
+
+/// A walk. A failed assertion or a race inside a callback is caught by the walk; this brings it out again.
+fn walk(list: &ShrinkerList) -> usize {
+    let report = list.walk(&Walk::default(), &mut |_| ControlFlow::Continue(()));
+    list.for_each(&mut |stats| assert_eq!(stats.panics, 0, "a callback failed"));
+    report.visited
+}
+
+fn model(f: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(f);
+}
+
+/// I5: a walker either passes over a shrinker that is being registered, or sees all of it.
+#[test]
+fn loom_register_publishes_everything() {
+    model(|| {
+        let list = list();
+        // One is registered already, so that the new one is linked behind a record, not at the head.
+        let (first, _) = prepare(list);
+        let first = first.register();
+        let walker = thread::spawn(move || walk(list));
+        let second = thread::spawn(move || {
+            let (second, seen) = prepare(list);
+            (second.register(), seen)
+        });
+        assert!((1..=2).contains(&walker.join().unwrap()));
+        let (second, seen) = second.join().unwrap();
+        assert!(seen.calls() <= 1);
+        std::mem::forget((first, second));
+    });
+}
+
+/// I1, I2, I3, I8: nothing freed is touched, and no callback runs after unregistering has returned.
+#[test]
+fn loom_walk_against_unregister() {
+    model(|| {
+        let list = list();
+        let (first, seen) = prepare(list);
+        let (second, _) = prepare(list);
+        let (first, second) = (first.register(), second.register());
+        let walker = thread::spawn(move || walk(list));
+        first.unregister().unwrap();
+        assert!(seen.dropped());
+        let calls = seen.calls();
+        assert!((1..=2).contains(&walker.join().unwrap()));
+        assert_eq!(seen.calls(), calls, "called after unregister had returned");
+        std::mem::forget(second);
+    });
+}
+
+/// I4: whoever stands on a record while it and its neighbour are unlinked still reaches the rest of the list.
+#[test]
+fn loom_tail_stays_reachable() {
+    model(|| {
+        let list = list();
+        let (first, second, third) = (prepare(list), prepare(list), prepare(list));
+        let (first, second) = (first.0.register(), second.0.register());
+        let (third, seen) = (third.0.register(), third.1);
+        let walker = thread::spawn(move || walk(list));
+        first.unregister().unwrap();
+        second.unregister().unwrap();
+        walker.join().unwrap();
+        assert_eq!(seen.calls(), 1, "the walk lost the tail");
+        std::mem::forget(third);
+    });
+}
+
+/// Two writers at once, and a walker that meets both.
+#[test]
+fn loom_unregister_against_unregister() {
+    model(|| {
+        let list = list();
+        let (first, second) = (prepare(list), prepare(list));
+        let (first, second) = (first.0.register(), second.0.register());
+        let other = thread::spawn(move || second.unregister().unwrap());
+        first.unregister().unwrap();
+        other.join().unwrap();
+        assert!(list.is_empty());
+        assert_eq!(walk(list), 0);
+    });
+}
+
+/// I12: two walkers, one cache: loom would see its plain content written twice at once.
+#[test]
+fn loom_one_walker_at_a_time() {
+    struct Exclusive(UnsafeCell<usize>);
+    // SAFETY: that the accesses do not race is what the model checks.
+    unsafe impl Sync for Exclusive {}
+    impl Shrink for Exclusive {
+        fn count(&self, _: &ShrinkControl) -> Count {
+            self.0.with_mut(|calls| {
+                // SAFETY: checked by loom.
+                unsafe { *calls += 1 };
+            });
+            Count::Empty
+        }
+        fn scan(&self, _: &mut ShrinkControl) -> Scan {
+            Scan::Stop
+        }
+    }
+    model(|| {
+        let list = list();
+        let cache = Exclusive(UnsafeCell::new(0));
+        let registration = Shrinker::new("one").register(list, cache).unwrap();
+        let other = thread::spawn(move || walk(list));
+        let visited = walk(list) + other.join().unwrap();
+        assert!((1..=2).contains(&visited));
+        std::mem::forget(registration);
+    });
+}
