@@ -1,1 +1,116 @@
-//! ebbmalloc: an allocator that gives memory back before it gives up.
+//! ebbmalloc: a memory allocator that gives memory back before it gives up.
+//!
+//! Per-NUMA-node slabs behind per-CPU sheaves; a budget on memory that the system really backs; and, when an
+//! allocation would exceed the budget or the system has none left, a lockless list of shrinkers: registered caches
+//! free objects, the memory is credited to the request that asked, and it is tried again. Only then is it refused.
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use ebbmalloc::{Count, EbbMalloc, Scan, Shrink, ShrinkControl, Shrinker};
+//!
+//! #[global_allocator]
+//! static ALLOCATOR: EbbMalloc = EbbMalloc;
+//!
+//! struct Cache(Mutex<Vec<Box<[u8; 4096]>>>);
+//!
+//! impl Shrink for Cache {
+//!     fn count(&self, _: &ShrinkControl) -> Count {
+//!         self.0.try_lock().map_or(Count::Unknown, |pages| Count::of(pages.len()))
+//!     }
+//!     fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+//!         let Ok(mut pages) = self.0.try_lock() else { return Scan::Stop };
+//!         let keep = pages.len().saturating_sub(ctl.to_scan());
+//!         let freed = pages.drain(keep..).count();
+//!         Scan::Freed { objects: freed, bytes: freed * 4096 }
+//!     }
+//! }
+//!
+//! ebbmalloc::set_budget(Some(64 << 20));
+//! let cache = Cache(Mutex::new((0..4000).map(|_| Box::new([0; 4096])).collect()));
+//! let registration = ebbmalloc::register(Shrinker::new("pages"), cache)?;
+//! // 56 MiB do not fit beside the cache's 16 MiB, so the cache is asked to give some back.
+//! let mut buffer: Vec<u8> = Vec::new();
+//! buffer.try_reserve_exact(56 << 20)?;
+//! assert!(registration.stats().objects > 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The picture
+//!
+//! ```text
+//!  alloc(size)                                     free(ptr[, size])
+//!     │  size -> class (size_class)                   │  address -> class, node (span_map, two loads)
+//!  ┌──▼──────────────────────────────────────────────▼──┐
+//!  │ cpus     a sheaf per CPU and class, popped and      │  restartable sequences (os::percpu): no lock,
+//!  │          pushed in place                            │  no locked instruction, no thread state
+//!  └──┬──────────────────────────────────────────────┬──┘
+//!     │ a sheaf                                      │ a full sheaf
+//!  ┌──▼──────────────────────────────────────────────▼──┐
+//!  │ node     per NUMA node and class: a barn of full    │  one short lock per node and class
+//!  │          sheaves; partly used slabs; bitmaps        │
+//!  └──┬──────────────────────────────────────────────┬──┘
+//!     │ a run of slices                              │ an empty slab
+//!  ┌──▼──────────────────────────────────────────────▼──┐
+//!  │ arena    per node: units of 2 MiB in 64 KiB slices, │  charged to the budget here
+//!  │          committed and purged                       │
+//!  └─────────────────────────────────────────────────────┘
+//!  larger than 2 MiB: mapping (mmap, mremap, munmap)
+//!
+//!  nothing left: reclaim ── drain, purge ── walk the shrinkers (ebb-shrinker) ── retry ── null
+//! ```
+//!
+//! # Layers
+//!
+//! A file imports only from files above it in this list; a test (`tests/layers.rs`) holds that.
+//!
+//! | layer | files |
+//! | --- | --- |
+//! | platform | `os` |
+//! | plain | `config`, `size_class`, `list`, `lock`, `topology` |
+//! | accounting | `budget` |
+//! | memory | `slab`, `sheaf` |
+//! | | `span_map` |
+//! | | `arena` |
+//! | | `node` |
+//! | | `tables` |
+//! | | `cpus`, `drain`, `mapping` |
+//! | policy | `reclaim` |
+//! | figures | `stats` |
+//! | | `fork` |
+//! | | `start` |
+//! | front | `heap` |
+//! | | `global`, `raw`, `control` |
+//!
+//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `arena`, `os`; to follow one reclaim, `heap`,
+//! `reclaim`, then `ebb_shrinker`'s `list`.
+
+mod arena;
+mod budget;
+mod config;
+mod control;
+mod cpus;
+mod drain;
+mod fork;
+mod global;
+mod heap;
+mod list;
+mod lock;
+mod mapping;
+mod node;
+mod os;
+pub mod raw;
+mod reclaim;
+mod sheaf;
+mod size_class;
+mod slab;
+mod span_map;
+mod start;
+mod stats;
+mod tables;
+mod topology;
+
+pub use control::{backed, budget, purge, register, reserve, set_budget, set_reserve, shrinkers};
+pub use ebb_shrinker::*;
+pub use global::EbbMalloc;
+pub use start::init_from_environment;
+pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats, StatsFormat, stats, write_stats};

@@ -1,0 +1,374 @@
+//! The arena of a node: runs of slices, committed (charged to the budget) when handed out and purged when idle.
+//!
+//! Address space is reserved in chunks, bound to the node, and never given back. It is cut in units of 2 MiB, of 32
+//! slices each; a run never crosses a unit. Three bit masks per unit say which slices are free, committed and dirty.
+//!
+//! A unit is in one of 66 lists: by its longest run of free slices (0 to 32), and by whether any free slice is still
+//! committed (*warm*) or none is (*cold*). A run is taken from the fullest warm unit that has it, then from the fullest
+//! cold one: first what is paid for, and so that whole units come free.
+//!
+//! Free slices stay committed up to a limit; what exceeds it, and everything freed inside a reclaim, is purged at
+//! once, whole units first. System calls are made outside the lock, on slices marked as taken.
+
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::budget;
+use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, UNIT, UNIT_METADATA, UNIT_SLICES};
+use crate::list::{Links, List};
+use crate::lock::Lock;
+use crate::os;
+use crate::span_map::{self, Unit};
+
+/// All slices of a unit.
+const ALL: u32 = u32::MAX;
+
+/// Lists per temperature: runs of 0 to 32.
+const RUNS: usize = UNIT_SLICES + 1;
+
+/// A run of slices that was handed out.
+#[derive(Debug)]
+pub(crate) struct Span {
+    pub(crate) start: usize,
+    /// Whether all its bytes are known to be zero.
+    pub(crate) zeroed: bool,
+}
+
+/// The arena of one node.
+pub(crate) struct Arena {
+    units: Lock<Units>,
+    /// Bytes committed.
+    committed: AtomicUsize,
+    /// Bytes committed and free.
+    idle: AtomicUsize,
+}
+
+/// The lists of units. Whoever holds the lock has all units for himself.
+pub(crate) struct Units {
+    lists: [List<Unit>; 2 * RUNS],
+    /// A bit per list that is not empty.
+    present: u128,
+}
+
+impl Arena {
+    pub(crate) const fn new() -> Self {
+        Self {
+            units: Lock::new(Units {
+                lists: [const { List::new() }; 2 * RUNS],
+                present: 0,
+            }),
+            committed: AtomicUsize::new(0),
+            idle: AtomicUsize::new(0),
+        }
+    }
+
+    /// The lock, for a fork.
+    pub(crate) fn lock(&self) -> &Lock<Units> {
+        &self.units
+    }
+
+    /// Bytes committed, and of those free. Relaxed: for statistics and limits.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        (
+            self.committed.load(Ordering::Relaxed),
+            self.idle.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Takes a run of `slices`, at most a unit. Nothing when the budget or the system says no. `home` is the node to
+    /// bind new memory to, if there are several.
+    pub(crate) fn alloc(&self, slices: usize, home: Option<u32>) -> Option<Span> {
+        loop {
+            let found = self.units.lock().find(slices);
+            // Found and looked at under two locks; `take` looks again.
+            if found.is_none() && !self.grow(home) {
+                return None;
+            }
+            let mut units = self.units.lock();
+            if let Some(unit) = units.find(slices) {
+                return self.take(&mut units, unit, slices);
+            }
+        }
+    }
+
+    /// Takes a run from `unit`, which has it, if the budget allows.
+    fn take(&self, units: &mut Units, unit: NonNull<Unit>, slices: usize) -> Option<Span> {
+        let here = units.get(unit);
+        let warm = find_run(here.free & here.committed, slices);
+        let run = warm.or_else(|| find_run(here.free, slices))?;
+        let fresh = (run & !here.committed).count_ones() as usize * SLICE;
+        let pristine = here.free == ALL && here.committed == 0;
+        let metadata = if pristine { UNIT_METADATA } else { 0 };
+        if !budget::charge(fresh + metadata) {
+            return None;
+        }
+        let span = Span {
+            start: here.start + run.trailing_zeros() as usize * SLICE,
+            zeroed: run & here.dirty == 0,
+        };
+        here.free &= !run;
+        here.committed |= run;
+        here.dirty |= run;
+        units.relist(unit);
+        // Relaxed: see `usage`.
+        self.committed.fetch_add(fresh, Ordering::Relaxed);
+        self.idle
+            .fetch_sub(slices * SLICE - fresh, Ordering::Relaxed);
+        Some(span)
+    }
+
+    /// Takes a run back, and purges what is too much. `elsewhere` is how many bytes its node keeps for reuse outside the
+    /// arena.
+    pub(crate) fn free(&self, start: usize, slices: usize, elsewhere: usize) {
+        let Some(unit) = NonNull::new(span_map::unit(start)) else {
+            return;
+        };
+        let first = start % UNIT / SLICE;
+        let mut units = self.units.lock();
+        units.get(unit).free |= run_at(first, slices);
+        units.relist(unit);
+        // Relaxed: see `usage`. Under the lock, so that it never falls below zero.
+        let idle = self.idle.fetch_add(slices * SLICE, Ordering::Relaxed) + slices * SLICE;
+        drop(units);
+        if budget::reclaiming() {
+            self.purge(0);
+        } else {
+            let limit = self.limit(elsewhere);
+            if idle > limit {
+                self.purge(limit - limit / 8);
+            }
+        }
+    }
+
+    /// Free bytes that may stay committed.
+    fn limit(&self, elsewhere: usize) -> usize {
+        let (committed, idle) = self.usage();
+        let in_use = committed.saturating_sub(idle + elsewhere);
+        KEEP_FLOOR.max(in_use / KEEP_PART).saturating_sub(elsewhere)
+    }
+
+    /// Purges idle units until at most `keep` bytes are free and committed.
+    pub(crate) fn purge(&self, keep: usize) {
+        // Relaxed: see `usage`.
+        while self.idle.load(Ordering::Relaxed) > keep {
+            let mut units = self.units.lock();
+            let Some(unit) = units.warmest() else { return };
+            let here = units.get(unit);
+            let whole = here.free == ALL;
+            let taken = if whole {
+                ALL
+            } else {
+                here.free & here.committed
+            };
+            let paid = here.free & here.committed;
+            here.free &= !taken;
+            units.relist(unit);
+            let start = units.get(unit).start;
+            drop(units);
+            if !self.purge_taken(unit, start, taken, paid) {
+                return;
+            }
+        }
+    }
+
+    /// Purges the `paid` slices of a unit whose `taken` slices are marked as handed out, and frees them again. Whether
+    /// the system did it.
+    fn purge_taken(&self, unit: NonNull<Unit>, start: usize, taken: u32, paid: u32) -> bool {
+        let purged = discard_runs(start, paid);
+        let whole = taken == ALL && purged;
+        if whole {
+            span_map::discard_descriptors(start);
+        }
+        let mut units = self.units.lock();
+        let here = units.get(unit);
+        here.free |= taken;
+        if purged {
+            here.committed &= !paid;
+            here.dirty &= !paid;
+        }
+        units.relist(unit);
+        if purged {
+            let bytes = paid.count_ones() as usize * SLICE;
+            // Relaxed: see `usage`.
+            self.committed.fetch_sub(bytes, Ordering::Relaxed);
+            self.idle.fetch_sub(bytes, Ordering::Relaxed);
+            drop(units);
+            budget::release(bytes + if whole { UNIT_METADATA } else { 0 });
+        }
+        purged
+    }
+
+    /// Reserves a chunk of address space and adds its units. False when the system has none.
+    fn grow(&self, home: Option<u32>) -> bool {
+        let chunk = CHUNKS
+            .iter()
+            .find_map(|len| Some((os::map_aligned(*len, *len)?, *len)));
+        let Some((start, len)) = chunk else {
+            return false;
+        };
+        if !span_map::ensure(start.addr().get()) {
+            // SAFETY: ours, and nobody has seen it.
+            unsafe { os::unmap(start, len) };
+            return false;
+        }
+        if let Some(node) = home {
+            os::bind(start, len, node);
+        }
+        let mut units = self.units.lock();
+        // The lowest address on top.
+        for unit in (0..len / UNIT).rev() {
+            units.add(start.addr().get() + unit * UNIT);
+        }
+        true
+    }
+}
+
+impl Units {
+    /// A unit of this arena.
+    fn get(&mut self, unit: NonNull<Unit>) -> &mut Unit {
+        // SAFETY: units are never freed, and reached only through `&mut Units`.
+        unsafe { &mut *unit.as_ptr() }
+    }
+
+    /// Adds a new unit.
+    fn add(&mut self, start: usize) {
+        let Some(unit) = NonNull::new(span_map::unit(start)) else {
+            return;
+        };
+        *self.get(unit) = Unit {
+            links: Links::none(),
+            start,
+            free: ALL,
+            committed: 0,
+            dirty: 0,
+            list: UNIT_SLICES as u32,
+        };
+        // SAFETY: in no list; reached through `self` alone.
+        unsafe { self.lists[UNIT_SLICES].push(unit) };
+        self.present |= 1 << UNIT_SLICES;
+    }
+
+    /// Moves a unit to the list it belongs to now.
+    fn relist(&mut self, unit: NonNull<Unit>) {
+        let here = self.get(unit);
+        let warm = here.free & here.committed != 0;
+        let list = longest_run(here.free) + if warm { RUNS } else { 0 };
+        let old = core::mem::replace(&mut here.list, list as u32) as usize;
+        if old == list {
+            return;
+        }
+        // SAFETY: it is in that list; reached through `self` alone.
+        unsafe { self.lists[old].remove(unit) };
+        if self.lists[old].is_empty() {
+            self.present &= !(1 << old);
+        }
+        // SAFETY: it is in no list now.
+        unsafe { self.lists[list].push(unit) };
+        self.present |= 1 << list;
+    }
+
+    /// The fullest unit that has a run of `slices`, a warm one if there is any.
+    fn find(&self, slices: usize) -> Option<NonNull<Unit>> {
+        let warm = self.present >> (RUNS + slices) << (RUNS + slices);
+        let cold = self.present & ((1 << RUNS) - 1) & !((1 << slices) - 1);
+        let among = if warm != 0 { warm } else { cold };
+        self.lists.get(among.trailing_zeros() as usize)?.first()
+    }
+
+    /// The emptiest unit with free slices that are committed.
+    fn warmest(&self) -> Option<NonNull<Unit>> {
+        let warm = self.present >> RUNS << RUNS;
+        let list = warm.checked_ilog2()?;
+        self.lists[list as usize].first()
+    }
+}
+
+/// The mask of `slices` slices from `first` on.
+fn run_at(first: usize, slices: usize) -> u32 {
+    (ALL >> (UNIT_SLICES - slices)) << first
+}
+
+/// The lowest run of `slices` set bits.
+fn find_run(mask: u32, slices: usize) -> Option<u32> {
+    let mut starts = mask;
+    // Afterwards a set bit begins a run of `slices`.
+    for shift in 1..slices {
+        starts &= mask >> shift;
+    }
+    (starts != 0).then(|| run_at(starts.trailing_zeros() as usize, slices))
+}
+
+/// The length of the longest run of set bits.
+fn longest_run(mut mask: u32) -> usize {
+    let mut len = 0;
+    while mask != 0 {
+        mask &= mask << 1;
+        len += 1;
+    }
+    len
+}
+
+/// Gives the memory of the slices in `mask` back to the system. Whether that worked.
+fn discard_runs(unit_start: usize, mut mask: u32) -> bool {
+    while mask != 0 {
+        let first = mask.trailing_zeros() as usize;
+        let slices = (mask >> first).trailing_ones() as usize;
+        mask &= !run_at(first, slices);
+        let start = core::ptr::with_exposed_provenance_mut::<u8>(unit_start + first * SLICE);
+        let Some(start) = NonNull::new(start) else {
+            return false;
+        };
+        // SAFETY: slices of ours that are marked as handed out, to us.
+        if !unsafe { os::discard(start, slices * SLICE) } {
+            return false;
+        }
+    }
+    true
+}
+
+const _: () = assert!(SLICE.is_multiple_of(PAGE));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_found_lowest_first() {
+        assert_eq!(find_run(0b1011_1011, 1), Some(0b1));
+        assert_eq!(find_run(0b1011_1011, 2), Some(0b11));
+        assert_eq!(find_run(0b1011_1011, 3), Some(0b11_1000));
+        assert_eq!(find_run(0b1011_1011, 4), None);
+        assert_eq!(find_run(ALL, 32), Some(ALL));
+        assert_eq!(longest_run(0b1011_1011), 3);
+        assert_eq!((longest_run(0), longest_run(ALL)), (0, 32));
+    }
+
+    #[test]
+    fn spans_are_disjoint_reused_and_purged() {
+        static ARENA: Arena = Arena::new();
+        let spans: Vec<_> = (1..=32)
+            .map(|n| (ARENA.alloc(n, None).unwrap().start, n))
+            .collect();
+        let mut sorted = spans.clone();
+        sorted.sort_unstable();
+        assert!(
+            sorted
+                .windows(2)
+                .all(|pair| pair[0].0 + pair[0].1 * SLICE <= pair[1].0)
+        );
+        assert!(
+            spans
+                .iter()
+                .all(|(start, n)| start / UNIT == (start + n * SLICE - 1) / UNIT)
+        );
+        let used: usize = (1..=32).map(|n| n * SLICE).sum();
+        assert_eq!(ARENA.usage(), (used, 0));
+        for (start, n) in &spans {
+            ARENA.free(*start, *n, 0);
+        }
+        assert!(ARENA.usage().0 <= KEEP_FLOOR);
+        ARENA.purge(0);
+        assert_eq!(ARENA.usage(), (0, 0));
+        assert!(ARENA.alloc(32, None).unwrap().zeroed);
+    }
+}

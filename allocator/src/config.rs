@@ -1,0 +1,79 @@
+//! The numbers that shape the heap. Everything in bytes unless its name says otherwise.
+
+/// The grain of the arenas: a slab or a span is a run of slices.
+pub(crate) const SLICE: usize = 1 << SLICE_SHIFT;
+/// See [`SLICE`].
+pub(crate) const SLICE_SHIFT: u32 = 16;
+
+/// Slices lie in units; no run crosses one. The size of a huge page.
+pub(crate) const UNIT: usize = SLICE * UNIT_SLICES;
+/// Slices in a unit: one bit each in a `u32`.
+pub(crate) const UNIT_SLICES: usize = 32;
+
+/// The span map has one table per region of the address space.
+pub(crate) const REGION: usize = 1 << REGION_SHIFT;
+/// See [`REGION`].
+pub(crate) const REGION_SHIFT: u32 = 30;
+/// Slices in a region.
+pub(crate) const REGION_SLICES: usize = REGION / SLICE;
+/// Units in a region.
+pub(crate) const REGION_UNITS: usize = REGION / UNIT;
+
+/// Bits of a user-space address on 64-bit Linux (without 5-level paging, which is opt-in per mapping).
+pub(crate) const ADDRESS_BITS: u32 = 47;
+
+/// Address space is reserved in chunks of these sizes: the first that the system grants.
+pub(crate) const CHUNKS: [usize; 3] = [64 << 20, 8 << 20, UNIT];
+
+/// The system's page. Linux on the supported architectures has 4 KiB; larger pages only make purging coarser.
+pub(crate) const PAGE: usize = 4096;
+
+/// Every object is aligned to this.
+pub(crate) const MIN_ALIGN: usize = 16;
+
+/// Objects up to this size have a size class and lie in slabs.
+pub(crate) const MAX_SMALL: usize = 256 << 10;
+
+/// Blocks up to this size are spans of an arena; larger ones are mappings of their own.
+pub(crate) const MAX_SPAN: usize = UNIT;
+
+/// No block is larger: what the language allows for one object.
+pub(crate) const MAX_SIZE: usize = isize::MAX as usize;
+
+/// Words per node in a CPU's table, one per tag value of that node.
+pub(crate) const ROW: usize = 128;
+
+/// NUMA nodes that are told apart. Nodes beyond share the last one.
+pub(crate) const MAX_NODES: usize = 64;
+
+/// Bytes of objects that one sheaf holds at most.
+pub(crate) const SHEAF_BYTES: usize = 32 << 10;
+
+/// Bytes of objects that a refill takes from slabs at once.
+pub(crate) const BATCH_BYTES: usize = 16 << 10;
+
+/// Bytes of objects that a class keeps in whole sheaves: about a CPU's cache.
+pub(crate) const BARN_BYTES: usize = 1 << 20;
+
+/// Bytes of objects that all barns of a node keep at least, whatever is in use.
+pub(crate) const BARNS_FLOOR: usize = 2 << 20;
+
+/// Bytes that a node keeps for reuse at most, in free spans, barns and partly used slabs together: this, or the part of
+/// what is in use that [`KEEP_PART`] says. What the CPUs' sheaves hold comes on top.
+pub(crate) const KEEP_FLOOR: usize = 13 << 20;
+/// See [`KEEP_FLOOR`].
+pub(crate) const KEEP_PART: usize = 8;
+
+/// Of what is in use, this part may be kept in barns.
+pub(crate) const BARNS_PART: usize = 32;
+
+/// When the free objects in partly used slabs exceed this many bytes, and this part of what is in use, caches are
+/// drained so that slabs come free.
+pub(crate) const SCATTER_FLOOR: usize = 4 << 20;
+/// See [`SCATTER_FLOOR`].
+pub(crate) const SCATTER_PART: usize = 16;
+
+/// Bytes of bookkeeping that a unit in use costs: the descriptors of its slices.
+pub(crate) const UNIT_METADATA: usize = UNIT_SLICES * crate::slab::SLAB_DESCRIPTOR;
+
+const _: () = assert!(UNIT_METADATA.is_multiple_of(PAGE));

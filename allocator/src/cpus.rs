@@ -1,0 +1,189 @@
+//! The current CPU's sheaves, where the fast path has failed: an empty sheaf is exchanged for one from the node, a full
+//! one for an empty one.
+//!
+//! A *place* is whose words the calling thread uses: those of its CPU, by restartable sequences, or a fallback table
+//! under its lock. Both do the same four things to a word: pop, push, peek, exchange. Between two of them the thread may
+//! be moved to another CPU; that is why sheaves change hands by compare-and-exchange of the whole word. Equal words mean
+//! the same sheaf with as many objects, so it does not matter what happened in between.
+
+use core::sync::atomic::Ordering;
+
+use crate::lock::Lock;
+use crate::node::{self, Node};
+use crate::os::{self, percpu};
+use crate::sheaf::{self, Sheaf};
+use crate::slab::Misuse;
+use crate::span_map::Tag;
+use crate::tables::{FALLBACK, FALLBACKS, Table};
+use crate::topology;
+
+/// Whose words the calling thread uses, now.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Those of the CPU it is on, by restartable sequences.
+    Cpu,
+    /// A fallback table.
+    Fallback(&'static Lock<Table>),
+}
+
+impl Place {
+    fn here() -> Self {
+        if percpu::usable() {
+            Self::Cpu
+        } else {
+            Self::Fallback(&FALLBACK[fallback_index()])
+        }
+    }
+
+    /// The node whose objects the place's sheaves hold.
+    fn home(self) -> &'static Node {
+        let cpu = match self {
+            Self::Cpu => os::cpu(),
+            Self::Fallback(_) => fallback_index(),
+        };
+        node::node(topology::machine().node_of(cpu))
+    }
+
+    /// The word for `tag`; 0 when the thread has just lost its fast path.
+    fn peek(self, tag: Tag) -> usize {
+        match self {
+            Self::Cpu => percpu::peek(tag.word()),
+            // Relaxed, here and below: under the table's lock.
+            Self::Fallback(table) => table.lock().word(tag.word()).load(Ordering::Relaxed),
+        }
+    }
+
+    /// Replaces the word for `tag` if it is `expected`.
+    fn exchange(self, tag: Tag, expected: usize, new: usize) -> bool {
+        match self {
+            Self::Cpu => percpu::exchange(tag.word(), expected, new),
+            Self::Fallback(table) => {
+                let table = table.lock();
+                let word = table.word(tag.word());
+                let matches = word.load(Ordering::Relaxed) == expected;
+                if matches {
+                    word.store(new, Ordering::Relaxed);
+                }
+                matches
+            }
+        }
+    }
+
+    fn pop(self, tag: Tag) -> usize {
+        match self {
+            Self::Cpu => percpu::pop(tag.kind()),
+            Self::Fallback(table) => {
+                let table = table.lock();
+                let word = table.word(tag.word());
+                let top = word.load(Ordering::Relaxed);
+                let object = sheaf::newest(top);
+                if object != 0 {
+                    word.store(top - size_of::<usize>(), Ordering::Relaxed);
+                }
+                object
+            }
+        }
+    }
+
+    fn push(self, tag: Tag, object: usize) -> bool {
+        match self {
+            Self::Cpu => percpu::push(tag.word(), object),
+            Self::Fallback(table) => {
+                let table = table.lock();
+                let word = table.word(tag.word());
+                let top = word.load(Ordering::Relaxed);
+                if sheaf::is_full(top) || sheaf::newest(top) == object {
+                    return false;
+                }
+                // SAFETY: a real sheaf (the dummies are full), and the lock makes it ours.
+                let mut sheaf = unsafe { Sheaf::from_top(top) };
+                sheaf.push(object);
+                word.store(sheaf.into_top(), Ordering::Relaxed);
+                true
+            }
+        }
+    }
+}
+
+fn fallback_index() -> usize {
+    os::cpu() % FALLBACKS
+}
+
+/// An object of `class`, from this place's sheaf, its node, or another node, in this order. Nothing when there is no
+/// memory.
+pub(crate) fn alloc(class: usize) -> Option<usize> {
+    let place = Place::here();
+    let home = place.home();
+    let tag = Tag::new(home.number(), class);
+    let object = place.pop(tag);
+    if object != 0 {
+        return Some(object);
+    }
+    if let Some(mut sheaf) = home.refill(class) {
+        let object = sheaf.pop();
+        install(place, home, class, sheaf);
+        return Some(object);
+    }
+    let mut one = [0];
+    let others = node::all()
+        .iter()
+        .filter(|node| node.number() != home.number());
+    core::iter::once(home)
+        .chain(others)
+        .any(|node| node.take(class, &mut one) == 1)
+        .then_some(one[0])
+}
+
+/// Makes `new` the place's sheaf if the old one is still empty; else its objects go back.
+fn install(place: Place, home: &Node, class: usize, new: Sheaf) {
+    let tag = Tag::new(home.number(), class);
+    let old = place.peek(tag);
+    let wanted = old == sheaf::unset() || (sheaf::is_real(old) && sheaf::newest(old) == 0);
+    let new = new.into_top();
+    if wanted && place.exchange(tag, old, new) {
+        give_back_empty(home, old);
+        return;
+    }
+    // SAFETY: made from a sheaf of ours above, and not installed.
+    home.flush(class, unsafe { Sheaf::from_top(new) });
+}
+
+/// Gives the sheaf that was exchanged away to the empty ones.
+fn give_back_empty(home: &Node, old: usize) {
+    if sheaf::is_real(old) {
+        // SAFETY: the word that named it was exchanged by us: it is ours.
+        home.put_empty(unsafe { Sheaf::from_top(old) });
+    }
+}
+
+/// Takes an object of ours back: into this place's sheaf if its home is here, else into its slab. Whether so many
+/// objects lie scattered that a [`drain`] would help.
+pub(crate) fn free(tag: Tag, object: usize) -> bool {
+    let place = Place::here();
+    if place.push(tag, object) {
+        return false;
+    }
+    let (home, class) = (node::node(tag.node()), tag.kind());
+    let old = place.peek(tag);
+    if sheaf::newest(old) == object {
+        node::report(object, Misuse::DoubleFree);
+    }
+    let room = old == sheaf::unset() || (sheaf::is_real(old) && sheaf::is_full(old));
+    let fresh = if room { home.empty(class) } else { None };
+    let Some(mut fresh) = fresh else {
+        home.put(class, &[object]);
+        return home.is_scattered();
+    };
+    fresh.push(object);
+    let fresh = fresh.into_top();
+    if place.exchange(tag, old, fresh) {
+        if sheaf::is_real(old) {
+            // SAFETY: the word that named it was exchanged by us: it is ours.
+            home.put_full(class, unsafe { Sheaf::from_top(old) });
+        }
+    } else {
+        // SAFETY: made from a sheaf of ours above, and not installed.
+        home.flush(class, unsafe { Sheaf::from_top(fresh) });
+    }
+    home.is_scattered()
+}

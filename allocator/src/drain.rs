@@ -1,0 +1,148 @@
+//! Draining: emptying the sheaves of all CPUs from afar, so that slabs come free.
+//!
+//! For each CPU that has any:
+//!
+//! 1. Point both its row addresses at a table of `forbidden` words (the drain lock keeps other drains out).
+//! 2. Fence that CPU: sequences that had read the old address start again and read the new one.
+//! 3. The old table is ours: flush its sheaves, make its words `unset`.
+//! 4. Put the row addresses back.
+//!
+//! Meanwhile threads on that CPU take and give single objects at the node. The test `drains_lose_nothing` hands out
+//! objects twice when step 2 is left out.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::lock::Lock;
+use crate::node::{self, Node};
+use crate::os;
+use crate::sheaf::{self, Sheaf};
+use crate::size_class::LAST;
+use crate::span_map::Tag;
+use crate::tables::{self, FALLBACK, Table};
+use crate::topology;
+
+/// Held while CPUs are drained.
+static DRAIN: Lock<()> = Lock::new(());
+
+/// Flushes the sheaves of all CPUs, of all fallback tables, and all barns. How many objects they had.
+pub(crate) fn drain() -> usize {
+    let _drain = DRAIN.lock();
+    let mut objects = 0;
+    for cpu in 0..topology::machine().cpus {
+        objects += drain_cpu(cpu);
+    }
+    for (index, table) in FALLBACK.iter().enumerate() {
+        let table = table.lock();
+        if table.words != 0 {
+            objects += flush_table(*table, topology::machine().node_of(index));
+        }
+    }
+    objects + node::all().iter().map(Node::drain).sum::<usize>()
+}
+
+/// Flushes one CPU's sheaves. The drain lock is held.
+fn drain_cpu(cpu: usize) -> usize {
+    let table = tables::of_cpu(cpu);
+    let home = topology::machine().node_of(cpu);
+    if table.words == 0 || !has_sheaves(table, home) {
+        return 0;
+    }
+    tables::close(cpu);
+    let fenced = os::fence_cpu(cpu) || os::fence_all_cpus();
+    let objects = if fenced { flush_table(table, home) } else { 0 };
+    tables::open(cpu, table);
+    objects
+}
+
+/// Whether any word names a real sheaf. A hint while the CPU is running.
+fn has_sheaves(table: Table, home: usize) -> bool {
+    (1..=LAST).any(|class| {
+        let word = table.word(Tag::new(home, class).word());
+        // Relaxed: a hint.
+        sheaf::is_real(word.load(Ordering::Relaxed))
+    })
+}
+
+/// Flushes the sheaves of a table that is ours alone. How many objects they had.
+fn flush_table(table: Table, home: usize) -> usize {
+    let mut objects = 0;
+    for class in 1..=LAST {
+        // Relaxed: ours alone.
+        let top = table
+            .word(Tag::new(home, class).word())
+            .swap(sheaf::unset(), Ordering::Relaxed);
+        if sheaf::is_real(top) {
+            objects += sheaf::len(top, class);
+            // SAFETY: the word that named it does not any more.
+            node::node(home).flush(class, unsafe { Sheaf::from_top(top) });
+        }
+    }
+    objects
+}
+
+/// How many objects of `class` lie in the sheaves of all CPUs, about.
+pub(crate) fn cached(class: usize) -> usize {
+    let machine = topology::machine();
+    let count = |table: Table, home: usize| {
+        if table.words == 0 {
+            return 0;
+        }
+        // Relaxed: a snapshot.
+        let top = table
+            .word(Tag::new(home, class).word())
+            .load(Ordering::Relaxed);
+        if sheaf::is_real(top) {
+            sheaf::len(top, class)
+        } else {
+            0
+        }
+    };
+    let cpus = (0..machine.cpus).map(|cpu| count(tables::of_cpu(cpu), machine.node_of(cpu)));
+    let fallbacks = FALLBACK.iter().enumerate().map(|(index, table)| {
+        let table = *table.lock();
+        count(table, machine.node_of(index))
+    });
+    cpus.chain(fallbacks).sum()
+}
+
+/// Pause after the last drain of [`if_worthwhile`].
+static PAUSE: AtomicUsize = AtomicUsize::new(0);
+/// Calls of it to pass over yet.
+static PATIENCE: AtomicUsize = AtomicUsize::new(0);
+
+/// Drains, unless that was done a short while ago. For frees that find much scattered: what sheaves and barns hold
+/// back may be what keeps slabs from coming free.
+///
+/// A call follows a flush of about a sheaf. After a drain that moved many objects so many calls are passed over that the
+/// transfers they stand for outweigh it; twice as many after each drain that gave nothing back.
+pub(crate) fn if_worthwhile() {
+    // Relaxed, everywhere here: heuristics; several threads at once do no harm.
+    let patience = PATIENCE.load(Ordering::Relaxed);
+    if patience > 0 {
+        PATIENCE.store(patience - 1, Ordering::Relaxed);
+        return;
+    }
+    let before = occupied();
+    let least = 1 + drain() / 128;
+    let pause = if occupied() < before {
+        least
+    } else {
+        (PAUSE.load(Ordering::Relaxed) * 2).clamp(least, 4096)
+    };
+    PAUSE.store(pause, Ordering::Relaxed);
+    PATIENCE.store(pause, Ordering::Relaxed);
+}
+
+/// Bytes in spans that are not free.
+fn occupied() -> usize {
+    let of = |node: &Node| {
+        let (committed, idle) = node.arena.usage();
+        committed.saturating_sub(idle)
+    };
+    node::all().iter().map(of).sum()
+}
+
+/// The lock of draining, for a fork.
+pub(crate) fn lock() -> &'static Lock<()> {
+    &DRAIN
+}

@@ -1,0 +1,73 @@
+//! Forking a process with several threads: the child has one thread, and must find every lock free.
+//!
+//! All locks are taken before the fork, in the order of their ranks (`lock`), and given back in both processes after
+//! it. The sheaves need nothing: a CPU's word changes by a single store, so the child finds each as it was before or
+//! after some operation; while the drain lock is held, all CPUs are open.
+
+use crate::drain;
+use crate::lock::{hold, let_go};
+use crate::mapping;
+use crate::node;
+use crate::os;
+use crate::reclaim::{self, SHRINKERS};
+use crate::tables::FALLBACK;
+
+/// Has the C library call us around forks.
+pub(crate) fn register() {
+    // Without room for it (never seen), forking a threaded process is what it is without us: luck.
+    let _ = os::at_fork(before, parent, child);
+}
+
+unsafe extern "C" fn before() {
+    // First, because it may allocate.
+    SHRINKERS.fork_prepare();
+    hold(drain::lock());
+    FALLBACK.iter().for_each(hold);
+    for node in node::all() {
+        node.each_class_lock(hold);
+    }
+    for node in node::all() {
+        hold(node.empties_lock());
+    }
+    for node in node::all() {
+        hold(node.arena.lock());
+    }
+    hold(mapping::lock());
+}
+
+/// Gives back what `before` took.
+///
+/// # Safety
+/// After `before`, in the same thread or its copy.
+unsafe fn after() {
+    // SAFETY: the caller's clause, here and below: each was held by `before`.
+    unsafe { let_go(mapping::lock()) };
+    for node in node::all() {
+        // SAFETY: as above.
+        unsafe { let_go(node.arena.lock()) };
+        // SAFETY: as above.
+        unsafe { let_go(node.empties_lock()) };
+        // SAFETY: as above.
+        node.each_class_lock(|lock| unsafe { let_go(lock) });
+    }
+    for table in &FALLBACK {
+        // SAFETY: as above.
+        unsafe { let_go(table) };
+    }
+    // SAFETY: as above.
+    unsafe { let_go(drain::lock()) };
+}
+
+unsafe extern "C" fn parent() {
+    // SAFETY: called by the C library in the thread that forked.
+    unsafe { after() };
+    SHRINKERS.fork_parent();
+}
+
+unsafe extern "C" fn child() {
+    // SAFETY: called by the C library in the copy of the thread that forked.
+    unsafe { after() };
+    // SAFETY: as above, before anything else in the child uses the list; `before` ran in the same thread.
+    unsafe { SHRINKERS.fork_child() };
+    reclaim::forget_other_threads();
+}

@@ -1,0 +1,55 @@
+//! The allocator as Rust's global allocator.
+
+use core::alloc::{GlobalAlloc, Layout};
+
+use crate::heap;
+use crate::size_class;
+
+/// The allocator. It has no state of its own; all values are the same process-wide allocator.
+///
+/// ```
+/// use ebbmalloc::EbbMalloc;
+///
+/// #[global_allocator]
+/// static ALLOCATOR: EbbMalloc = EbbMalloc;
+///
+/// let numbers: Vec<u64> = (0..1000).collect();
+/// assert_eq!(numbers.iter().sum::<u64>(), 499_500);
+/// assert!(ebbmalloc::stats().in_use >= 8000);
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct EbbMalloc;
+
+// SAFETY: blocks are disjoint, as large and as aligned as the layout says, and stay until they are freed (the model
+// tests); nothing here unwinds.
+unsafe impl GlobalAlloc for EbbMalloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        heap::alloc(layout.size(), layout.align())
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's clause: a block of ours, allocated with this layout.
+        unsafe { heap::free_sized(block, layout.size(), layout.align()) };
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        heap::alloc_zeroed(layout.size(), layout.align())
+    }
+
+    /// Small blocks stay only while the size class stays the same, since `dealloc` finds the class by the size.
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let align = layout.align();
+        let old = size_class::of_layout(layout.size(), align);
+        let new = size_class::of_layout(size, align);
+        match (old, new) {
+            (Some(old), Some(new)) if old == new => block,
+            // SAFETY: the caller's clause; neither has a size class, so `dealloc` will look at the address.
+            (None, None) => unsafe { heap::realloc(block, size, align) },
+            // SAFETY: the caller's clause; the smaller of both sizes.
+            _ => unsafe { heap::move_to(block, size.min(layout.size()), size, align) },
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Allocation as such: which way a size goes, and the slow paths.
+//!
+//! ```text
+//! size, align ── size_class ──> small:   this CPU's sheaf ─> node: barn, slabs ─> arena
+//!                               medium:  a span of the arena (up to 2 MiB)
+//!                               large:   a mapping of its own
+//! pointer ────── span_map ────> the same, backwards
+//! ```
+//!
+//! Small allocations and frees are a few instructions of `os::percpu`; everything else here is cold. No function
+//! changes `errno`; none panics; addresses are plain numbers until they are handed out.
+
+use core::ptr::{self, NonNull};
+
+use crate::config::{MAX_SIZE, MAX_SPAN, MIN_ALIGN, PAGE, SLICE};
+use crate::cpus;
+use crate::drain;
+use crate::mapping;
+use crate::node;
+use crate::os::{self, KeepErrno, percpu};
+use crate::reclaim;
+use crate::size_class::{self, SHAPES};
+use crate::slab::Misuse;
+use crate::span_map::{self, Tag};
+use crate::start;
+use crate::topology;
+
+/// A block of at least `size` bytes at a multiple of `align`, a power of two; null when there is no memory for it.
+#[inline(always)]
+pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
+    let Some(class) = size_class::of_layout(size, align) else {
+        return alloc_large(size, align);
+    };
+    let object = percpu::pop(class);
+    if object == 0 {
+        return alloc_slow(class);
+    }
+    ptr::with_exposed_provenance_mut(object)
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_slow(class: usize) -> *mut u8 {
+    let _errno = KeepErrno::new();
+    if !start::ensure() {
+        return ptr::null_mut();
+    }
+    to_pointer(reclaim::with_reclaim(&|| cpus::alloc(class)))
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_large(size: usize, align: usize) -> *mut u8 {
+    let _errno = KeepErrno::new();
+    match large(size, align) {
+        Some((start, _)) => to_pointer(Some(start)),
+        None => ptr::null_mut(),
+    }
+}
+
+/// A span or a mapping, and whether its bytes are zero.
+fn large(size: usize, align: usize) -> Option<(usize, bool)> {
+    if size > MAX_SIZE || align > MAX_SIZE || !start::ensure() {
+        return None;
+    }
+    if size > MAX_SPAN || align > SLICE {
+        let start = reclaim::with_reclaim(&|| mapping::alloc(size, align))?;
+        return Some((start, true));
+    }
+    let zeroed = core::cell::Cell::new(false);
+    let start = reclaim::with_reclaim(&|| {
+        let (start, fresh) = alloc_span(size.div_ceil(SLICE))?;
+        zeroed.set(fresh);
+        Some(start)
+    })?;
+    Some((start, zeroed.get()))
+}
+
+/// A span of this CPU's node, or of another.
+fn alloc_span(slices: usize) -> Option<(usize, bool)> {
+    let home = topology::machine().node_of(os::cpu());
+    let others = node::all().iter().filter(|node| node.number() != home);
+    let (node, span) = core::iter::once(node::node(home))
+        .chain(others)
+        .find_map(|node| Some((node, node.span(slices)?)))?;
+    let slab = NonNull::new(span_map::slab_of_slice(span.start))?;
+    // SAFETY: the descriptor of a slice that was just handed out to us.
+    unsafe { &mut *slab.as_ptr() }.init_span(span.start, slices);
+    let (head, body) = (Tag::SPAN, Tag::SPAN_BODY);
+    let number = node.number();
+    span_map::set_tags(
+        span.start,
+        slices,
+        Tag::new(number, head),
+        Tag::new(number, body),
+    );
+    Some((span.start, span.zeroed))
+}
+
+/// As [`alloc`], all bytes zero.
+#[inline]
+pub(crate) fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
+    if size_class::of_layout(size, align).is_none() {
+        return alloc_large_zeroed(size, align);
+    }
+    let block = alloc(size, align);
+    if !block.is_null() {
+        // SAFETY: a new block of at least that size.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_large_zeroed(size: usize, align: usize) -> *mut u8 {
+    let _errno = KeepErrno::new();
+    let Some((start, zeroed)) = large(size, align) else {
+        return ptr::null_mut();
+    };
+    let block = ptr::with_exposed_provenance_mut::<u8>(start);
+    if !zeroed {
+        // SAFETY: a new block of at least that size.
+        unsafe { block.write_bytes(0, size) };
+    }
+    block
+}
+
+/// Frees a block; null does nothing.
+///
+/// # Safety
+/// A block of this allocator that is used no more. What can be seen to be none ends the process.
+#[inline(always)]
+pub(crate) unsafe fn free(block: *mut u8) {
+    let address = block.expose_provenance();
+    let tag = span_map::tag(address);
+    if !percpu::push(tag.word(), address) {
+        free_slow(tag, address);
+    }
+}
+
+/// As [`free`], for a block that [`alloc`] gave for this `size` and `align`.
+///
+/// # Safety
+/// As for `free`, and size and alignment are those of the allocation.
+#[inline(always)]
+pub(crate) unsafe fn free_sized(block: *mut u8, size: usize, align: usize) {
+    let class = size_class::of_layout(size, align);
+    // With one node the tag is the class.
+    if let Some(class) = class
+        && start::one_node()
+    {
+        let address = block.expose_provenance();
+        if !percpu::push(class, address) {
+            free_slow(Tag::new(0, class), address);
+        }
+        return;
+    }
+    // SAFETY: the caller's clause.
+    unsafe { free(block) };
+}
+
+#[cold]
+#[inline(never)]
+fn free_slow(tag: Tag, address: usize) {
+    let _errno = KeepErrno::new();
+    match tag.kind() {
+        1..=size_class::LAST => {
+            let scattered = cpus::free(tag, address);
+            if scattered {
+                drain::if_worthwhile();
+            }
+        }
+        Tag::SPAN => free_span(tag, address),
+        _ if address == 0 || mapping::free(address) => {}
+        _ => node::report(address, Misuse::NotAnObject),
+    }
+}
+
+fn free_span(tag: Tag, address: usize) {
+    if !address.is_multiple_of(SLICE) {
+        node::report(address, Misuse::NotAnObject);
+    }
+    let slab = span_map::slab_of_slice(address);
+    // SAFETY: the descriptor of a span in use, which the caller gives up.
+    let slices = unsafe { (*slab).slices } as usize;
+    span_map::set_tags(address, slices, Tag::NONE, Tag::NONE);
+    node::node(tag.node()).free_span(address, slices);
+}
+
+/// The bytes that a block really has; 0 for null.
+///
+/// # Safety
+/// Null or a block of this allocator. What can be seen to be neither ends the process.
+pub(crate) unsafe fn usable_size(block: *const u8) -> usize {
+    let address = block.addr();
+    match span_map::tag(address).kind() {
+        class @ 1..=size_class::LAST => SHAPES[class].size,
+        Tag::SPAN => {
+            let slab = span_map::slab_of_slice(address);
+            // SAFETY: the descriptor of a span in use.
+            unsafe { (*slab).slices as usize * SLICE }
+        }
+        _ if address == 0 => 0,
+        _ => match mapping::len(address) {
+            Some(len) => len,
+            None => node::report(address, Misuse::NotAnObject),
+        },
+    }
+}
+
+/// Changes the size of a block, moving it if need be; null, and the block as it was, when there is no memory.
+///
+/// # Safety
+/// A block of this allocator at a multiple of `align`, whose old address is not used after a success.
+pub(crate) unsafe fn realloc(block: *mut u8, size: usize, align: usize) -> *mut u8 {
+    // SAFETY: the caller's clause.
+    let old = unsafe { usable_size(block) };
+    if stays(block.addr(), old, size, align) {
+        return block;
+    }
+    if old > MAX_SPAN && size > MAX_SPAN && align <= PAGE {
+        let _errno = KeepErrno::new();
+        return to_pointer(reclaim::with_reclaim(&|| {
+            mapping::resize(block.addr(), size)
+        }));
+    }
+    // SAFETY: the caller's clause.
+    unsafe { move_to(block, old.min(size), size, align) }
+}
+
+/// As [`realloc`], by a new block into which `keep` bytes are copied.
+///
+/// # Safety
+/// As for `realloc`; both blocks have at least `keep` bytes.
+pub(crate) unsafe fn move_to(block: *mut u8, keep: usize, size: usize, align: usize) -> *mut u8 {
+    let new = alloc(size, align);
+    if !new.is_null() {
+        // SAFETY: both have that many bytes, and a new block overlaps none in use.
+        unsafe { ptr::copy_nonoverlapping(block, new, keep) };
+        // SAFETY: the caller's clause: used no more.
+        unsafe { free(block) };
+    }
+    new
+}
+
+/// Whether a block of `old` bytes can stay where it is: it is large enough, and not much too large.
+fn stays(address: usize, old: usize, size: usize, align: usize) -> bool {
+    size <= old && (size >= old / 2 || old <= MIN_ALIGN) && address.is_multiple_of(align)
+}
+
+fn to_pointer(address: Option<usize>) -> *mut u8 {
+    address.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
+}

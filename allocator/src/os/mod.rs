@@ -1,0 +1,34 @@
+//! The platform: everything that differs between systems and architectures, and every system call.
+//!
+//! Nothing here allocates or panics. [`percpu`] is the fast path's restartable sequences where there are any (x86-64
+//! with glibc); elsewhere its operations always fail and the callers take their fallback.
+
+mod linux;
+mod text;
+
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[path = "percpu_x86_64.rs"]
+pub(crate) mod percpu;
+
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+#[path = "percpu_none.rs"]
+pub(crate) mod percpu;
+
+#[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
+#[path = "thread_word_x86_64.rs"]
+mod thread_word;
+
+#[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
+#[path = "thread_word_std.rs"]
+mod thread_word;
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("ebbmalloc runs on 64-bit Linux");
+
+pub(crate) use linux::{
+    KeepErrno, at_exit, at_fork, bind, cpu, discard, environment, fence_all_cpus, fence_cpu, map,
+    map_aligned, now_ns, physical_memory, prepare_fences, read_file, remap, sleep_us, unmap,
+    yield_now,
+};
+pub(crate) use text::{Line, abort, say};
+pub(crate) use thread_word::{set_thread_word, thread_word};

@@ -1,0 +1,205 @@
+//! Size classes: which size an object really gets, and how slabs of that size look.
+//!
+//! Classes 1 to 64 are the multiples of 16 up to 1 KiB; then four steps per doubling up to 256 KiB (classes 65 to
+//! 96), so that at most a fifth of a larger object is wasted. Class 0 and those from 97 on do not exist: their words
+//! in the CPUs' tables stay empty and full at once, which sends every odd pointer to the slow path for free.
+
+use crate::config::{
+    BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, ROW, SHEAF_BYTES, SLICE, UNIT_SLICES,
+};
+
+/// The last class.
+pub(crate) const LAST: usize = 96;
+
+/// Sizes up to this have a class per 16 bytes.
+const FINE: usize = 1024;
+
+/// How slabs of a class look.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Bytes per object.
+    pub(crate) size: usize,
+    /// Slices per slab.
+    pub(crate) slices: usize,
+    /// Objects per slab.
+    pub(crate) capacity: usize,
+    /// Objects per sheaf.
+    pub(crate) sheaf: usize,
+    /// Objects per refill from slabs.
+    pub(crate) batch: usize,
+    /// Full sheaves that a barn keeps.
+    pub(crate) barn: usize,
+    /// `2^RECIPROCAL_SHIFT / size`, rounded up: division by multiplication.
+    reciprocal: u64,
+}
+
+/// Exact for every offset in a slab: `offset * size < 2^40`.
+const RECIPROCAL_SHIFT: u32 = 42;
+
+impl Shape {
+    const NONE: Self = Self {
+        size: 0,
+        slices: 0,
+        capacity: 0,
+        sheaf: 0,
+        batch: 0,
+        barn: 0,
+        reciprocal: 0,
+    };
+
+    const fn new(size: usize) -> Self {
+        let slices = slices_for(size);
+        let sheaf = clamp(SHEAF_BYTES / size, 1, 254);
+        Self {
+            size,
+            slices,
+            capacity: slices * SLICE / size,
+            sheaf,
+            batch: clamp(BATCH_BYTES / size, 1, sheaf),
+            barn: if size > SHEAF_BYTES {
+                0
+            } else {
+                BARN_BYTES / (size * sheaf)
+            },
+            reciprocal: (1_u64 << RECIPROCAL_SHIFT).div_ceil(size as u64),
+        }
+    }
+
+    /// Which object of its slab lies at `offset`; nothing when none begins there.
+    pub(crate) fn index(&self, offset: usize) -> Option<usize> {
+        if offset >= self.slices * SLICE {
+            return None;
+        }
+        let index = ((offset as u64 * self.reciprocal) >> RECIPROCAL_SHIFT) as usize;
+        (index * self.size == offset && index < self.capacity).then_some(index)
+    }
+}
+
+const fn clamp(value: usize, low: usize, high: usize) -> usize {
+    if value < low {
+        low
+    } else if value > high {
+        high
+    } else {
+        value
+    }
+}
+
+/// The fewest slices of which at most a sixteenth is left over.
+const fn slices_for(size: usize) -> usize {
+    let mut slices = 1;
+    while slices < UNIT_SLICES {
+        let bytes = slices * SLICE;
+        if bytes >= size && bytes % size <= bytes / 16 {
+            return slices;
+        }
+        slices += 1;
+    }
+    slices
+}
+
+/// The size of `class`, by the rule at the head.
+const fn size_of_class(class: usize) -> usize {
+    if class <= FINE / MIN_ALIGN {
+        return class * MIN_ALIGN;
+    }
+    let step = class - FINE / MIN_ALIGN - 1;
+    let base = FINE << (step / 4);
+    base + base / 4 * (step % 4 + 1)
+}
+
+/// The shape of each class; [`Shape::NONE`] for those that do not exist.
+pub(crate) static SHAPES: [Shape; ROW] = {
+    let mut shapes = [Shape::NONE; ROW];
+    let mut class = 1;
+    while class <= LAST {
+        shapes[class] = Shape::new(size_of_class(class));
+        class += 1;
+    }
+    shapes
+};
+
+/// The class for objects of `size` bytes, which is at most [`MAX_SMALL`].
+#[inline]
+pub(crate) fn of(size: usize) -> usize {
+    debug_assert!(size <= MAX_SMALL);
+    if size <= FINE {
+        return size.div_ceil(MIN_ALIGN).max(1);
+    }
+    let last = size - 1;
+    let log = last.ilog2();
+    let quarter = (last >> (log - 2)) & 3;
+    FINE / MIN_ALIGN + 1 + (log - FINE.ilog2()) as usize * 4 + quarter
+}
+
+/// The class for objects of `size` bytes at multiples of `align`: always the same for the same arguments. Nothing
+/// when only a span or a mapping will do.
+#[inline]
+pub(crate) fn of_layout(size: usize, align: usize) -> Option<usize> {
+    if align <= MIN_ALIGN {
+        return (size <= MAX_SMALL).then(|| of(size));
+    }
+    of_aligned(size, align)
+}
+
+/// Slabs begin at multiples of a slice, and objects at multiples of their size: any class whose size is a multiple of
+/// the alignment will do.
+#[inline(never)]
+fn of_aligned(size: usize, align: usize) -> Option<usize> {
+    if size > MAX_SMALL || align > SLICE {
+        return None;
+    }
+    let rounded = size.max(1).next_multiple_of(align);
+    if rounded > MAX_SMALL {
+        return None;
+    }
+    (of(rounded)..=LAST).find(|class| SHAPES[*class].size.is_multiple_of(align))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_size_gets_the_smallest_class_that_fits() {
+        let mut class = 1;
+        for size in 0..=MAX_SMALL {
+            if size > SHAPES[class].size {
+                class += 1;
+            }
+            assert_eq!(of(size), class, "size {size}");
+            assert!(SHAPES[class].size >= size);
+        }
+        assert_eq!(class, LAST);
+    }
+
+    #[test]
+    fn slabs_hold_what_their_shape_says() {
+        for shape in &SHAPES[1..=LAST] {
+            assert!(shape.capacity * shape.size <= shape.slices * SLICE);
+            assert!(shape.capacity <= 64 * 64);
+            for index in 0..shape.capacity {
+                let offset = index * shape.size;
+                assert_eq!(shape.index(offset), Some(index));
+                assert_eq!(shape.index(offset + 8), None);
+                assert_eq!(shape.index(offset + shape.size - 1), None);
+            }
+            assert_eq!(shape.index(shape.capacity * shape.size), None);
+        }
+    }
+
+    #[test]
+    fn aligned_classes_are_aligned() {
+        for align in (0..=16).map(|shift| 1 << shift) {
+            for size in (0..5000).chain((5000..=MAX_SMALL).step_by(977)) {
+                let Some(class) = of_layout(size, align) else {
+                    assert!(size.next_multiple_of(align) > MAX_SMALL);
+                    continue;
+                };
+                assert!(SHAPES[class].size >= size);
+                assert!(SHAPES[class].size.is_multiple_of(align));
+            }
+        }
+        assert_eq!(of_layout(1, SLICE * 2), None);
+    }
+}

@@ -1,0 +1,179 @@
+//! One slab: a run of slices cut into objects of one size class, and the bitmap that says which are free.
+//!
+//! The descriptor lies apart from the objects, in the span map's region, so nothing that a program writes beyond the
+//! end of an object can harm it, and free objects cost no memory traffic. A set bit is a free object: freeing it again
+//! is seen. Objects are handed out lowest address first, so pages are touched in order.
+//!
+//! All of it is guarded by the lock of the slab's node and class (`node`).
+
+use crate::list::{Linked, Links};
+use crate::size_class::SHAPES;
+
+/// Words in the bitmap: enough for a slice of the smallest objects.
+const WORDS: usize = 64;
+
+/// Bytes per descriptor: 32 of them are whole pages, so that a free unit's descriptors can be given back.
+pub(crate) const SLAB_DESCRIPTOR: usize = 640;
+
+/// The descriptor of a slab or a span, kept for its first slice; for the other slices only `back` counts.
+#[repr(C, align(128))]
+pub(crate) struct Slab {
+    /// Neighbours in a list of partly used slabs.
+    links: Links<Slab>,
+    /// Address of the first object.
+    pub(crate) start: usize,
+    /// Slices from here back to the first.
+    pub(crate) back: u32,
+    /// Slices, of a span too.
+    pub(crate) slices: u32,
+    class: u32,
+    /// Objects that are free.
+    free: u32,
+    /// Where a search for free objects begins: all words below are 0.
+    low: u32,
+    /// The list it is in: see `node`.
+    pub(crate) list: u32,
+    bits: [u64; WORDS],
+}
+
+const _: () = assert!(size_of::<Slab>() == SLAB_DESCRIPTOR);
+
+/// What is wrong with a pointer that was freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misuse {
+    /// It is free already.
+    DoubleFree,
+    /// No object begins there.
+    NotAnObject,
+}
+
+impl Linked for Slab {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.links
+    }
+}
+
+impl Slab {
+    /// Makes it a slab of `class` whose objects are all free.
+    pub(crate) fn init(&mut self, start: usize, class: usize) {
+        let shape = &SHAPES[class];
+        self.links = Links::none();
+        self.start = start;
+        self.back = 0;
+        self.slices = shape.slices as u32;
+        self.class = class as u32;
+        self.free = shape.capacity as u32;
+        self.low = 0;
+        self.list = 0;
+        for (index, word) in self.bits.iter_mut().enumerate() {
+            *word = match shape.capacity.saturating_sub(index * 64) {
+                0 => 0,
+                some @ 1..64 => (1 << some) - 1,
+                _ => u64::MAX,
+            };
+        }
+    }
+
+    /// Makes it a span of `slices`.
+    pub(crate) fn init_span(&mut self, start: usize, slices: usize) {
+        self.start = start;
+        self.back = 0;
+        self.slices = slices as u32;
+    }
+
+    /// Objects that are free.
+    pub(crate) fn free(&self) -> usize {
+        self.free as usize
+    }
+
+    /// Objects there are.
+    pub(crate) fn capacity(&self) -> usize {
+        SHAPES[self.class as usize].capacity
+    }
+
+    /// Takes free objects, lowest address first, until `out` is full or there are no more. How many.
+    pub(crate) fn take(&mut self, out: &mut [usize]) -> usize {
+        let size = SHAPES[self.class as usize].size;
+        let mut taken = 0;
+        let mut index = self.low as usize;
+        while taken < out.len() && index < WORDS {
+            let mut word = self.bits[index];
+            while word != 0 && taken < out.len() {
+                let bit = word.trailing_zeros() as usize;
+                word &= word - 1;
+                out[taken] = self.start + (index * 64 + bit) * size;
+                taken += 1;
+            }
+            self.bits[index] = word;
+            if word == 0 {
+                index += 1;
+            }
+        }
+        self.low = index as u32;
+        self.free -= taken as u32;
+        taken
+    }
+
+    /// Takes one object back.
+    ///
+    /// # Errors
+    /// What is wrong with it; nothing was changed then.
+    pub(crate) fn put(&mut self, object: usize) -> Result<(), Misuse> {
+        let shape = &SHAPES[self.class as usize];
+        let offset = object.wrapping_sub(self.start);
+        let index = shape.index(offset).ok_or(Misuse::NotAnObject)?;
+        let (word, bit) = (index / 64, 1_u64 << (index % 64));
+        if self.bits[word] & bit != 0 {
+            return Err(Misuse::DoubleFree);
+        }
+        self.bits[word] |= bit;
+        self.free += 1;
+        self.low = self.low.min(word as u32);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SLICE;
+    use crate::size_class::LAST;
+
+    fn slab(class: usize) -> Box<Slab> {
+        // SAFETY: a slab of zeros is a valid value: integers and null pointers.
+        let mut slab: Box<Slab> = unsafe { Box::<Slab>::new_zeroed().assume_init() };
+        slab.init(SLICE, class);
+        slab
+    }
+
+    #[test]
+    fn hands_out_every_object_once_lowest_first() {
+        for (class, shape) in SHAPES.iter().enumerate().take(LAST + 1).skip(1) {
+            let mut slab = slab(class);
+            let mut out = vec![0; slab.capacity() + 1];
+            assert_eq!(slab.take(&mut out), slab.capacity());
+            assert_eq!(slab.free(), 0);
+            out.pop();
+            assert!(out.is_sorted());
+            let last = SLICE + slab.slices as usize * SLICE - shape.size;
+            assert!(out.iter().all(|object| (SLICE..=last).contains(object)));
+            for object in out.iter().rev() {
+                assert_eq!(slab.put(*object), Ok(()));
+            }
+            assert_eq!(slab.free(), slab.capacity());
+        }
+    }
+
+    #[test]
+    fn sees_double_frees_and_what_is_no_object() {
+        let mut slab = slab(3);
+        let mut out = [0; 2];
+        slab.take(&mut out);
+        assert_eq!(slab.put(out[1]), Ok(()));
+        assert_eq!(slab.put(out[1]), Err(Misuse::DoubleFree));
+        assert_eq!(slab.put(out[0] + 16), Err(Misuse::NotAnObject));
+        assert_eq!(slab.put(out[0] + SLICE), Err(Misuse::NotAnObject));
+        assert_eq!(slab.put(0), Err(Misuse::NotAnObject));
+        assert_eq!(slab.free(), slab.capacity() - 1);
+    }
+}

@@ -1,0 +1,209 @@
+//! From an address to what lies there: two loads.
+//!
+//! The address space is cut in regions of 1 GiB. `ROOT` has a pointer for each; a region's table has two bytes for
+//! each 64 KiB slice, its *tag*: the size class or kind, and the node. One cache line of tags covers 2 MiB of heap.
+//! Behind the tags lie the descriptors of the slices (`slab`) and of the units (`arena`), reserved for the whole
+//! region and backed where it is used.
+
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+
+use crate::budget;
+use crate::config::{
+    ADDRESS_BITS, PAGE, REGION, REGION_SHIFT, REGION_SLICES, REGION_UNITS, ROW, SLICE, SLICE_SHIFT,
+    UNIT, UNIT_METADATA, UNIT_SLICES,
+};
+use crate::list::{Linked, Links};
+use crate::os;
+use crate::slab::Slab;
+
+/// What lies in a slice: bits 0 to 6 a size class or one of the kinds here, bits 7 to 12 the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag(u16);
+
+impl Tag {
+    /// Nothing of ours.
+    pub(crate) const NONE: Self = Self(0);
+    /// Kind: the first slice of a span.
+    pub(crate) const SPAN: usize = 100;
+    /// Kind: a later slice of a span.
+    pub(crate) const SPAN_BODY: usize = 101;
+
+    pub(crate) const fn new(node: usize, kind: usize) -> Self {
+        Self((node * ROW + kind) as u16)
+    }
+
+    /// The size class, or a kind.
+    pub(crate) fn kind(self) -> usize {
+        usize::from(self.0) % ROW
+    }
+
+    pub(crate) fn node(self) -> usize {
+        usize::from(self.0) / ROW
+    }
+
+    /// The index of its word in a CPU's table.
+    #[inline(always)]
+    pub(crate) fn word(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// A unit of an arena: one bit per slice. Guarded by the arena's lock.
+#[repr(C)]
+pub(crate) struct Unit {
+    /// Neighbours in a list of the arena.
+    pub(crate) links: Links<Unit>,
+    /// Address of the first slice.
+    pub(crate) start: usize,
+    /// Slices not handed out.
+    pub(crate) free: u32,
+    /// Slices charged to the budget.
+    pub(crate) committed: u32,
+    /// Slices that may hold something else than zeros.
+    pub(crate) dirty: u32,
+    /// The list it is in.
+    pub(crate) list: u32,
+}
+
+impl Linked for Unit {
+    fn links(&mut self) -> &mut Links<Self> {
+        &mut self.links
+    }
+}
+
+/// The tables of one region.
+#[repr(C, align(4096))]
+pub(crate) struct Region {
+    tags: [AtomicU16; REGION_SLICES],
+    units: [UnsafeCell<Unit>; REGION_UNITS],
+    slabs: Slabs,
+}
+
+#[repr(C, align(4096))]
+struct Slabs([UnsafeCell<Slab>; REGION_SLICES]);
+
+// SAFETY: descriptors are reached by raw pointers only, under the locks that `Slab` and `Unit` name.
+unsafe impl Sync for Region {}
+
+/// All regions.
+static ROOT: [AtomicPtr<Region>; 1 << (ADDRESS_BITS - REGION_SHIFT)] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; 1 << (ADDRESS_BITS - REGION_SHIFT)];
+
+/// The region of an address, if it has one.
+#[inline(always)]
+fn region(address: usize) -> Option<&'static Region> {
+    // Acquire: pairs with the Release in `ensure`.
+    let region = ROOT.get(address >> REGION_SHIFT)?.load(Ordering::Acquire);
+    // SAFETY: null, or a region, which is never freed.
+    unsafe { region.as_ref() }
+}
+
+fn slice_index(address: usize) -> usize {
+    (address >> SLICE_SHIFT) % REGION_SLICES
+}
+
+/// What lies at `address`.
+#[inline(always)]
+pub(crate) fn tag(address: usize) -> Tag {
+    let Some(region) = region(address) else {
+        return Tag::NONE;
+    };
+    // Relaxed: whoever frees an object got it from an allocation, which happened after the tag was written.
+    Tag(region.tags[slice_index(address)].load(Ordering::Relaxed))
+}
+
+/// Makes the tables for the region of `address`. False when there is no memory.
+pub(crate) fn ensure(address: usize) -> bool {
+    let Some(slot) = ROOT.get(address >> REGION_SHIFT) else {
+        return false;
+    };
+    // Relaxed: only a hint; the exchange below decides.
+    if !slot.load(Ordering::Relaxed).is_null() {
+        return true;
+    }
+    let Some(region) = os::map_aligned(size_of::<Region>(), PAGE) else {
+        return false;
+    };
+    let new = region.cast::<Region>().as_ptr();
+    let won = slot.compare_exchange(
+        ptr::null_mut(),
+        new,
+        // Release: the zeros of the fresh mapping are seen. Relaxed: nothing is read.
+        Ordering::Release,
+        Ordering::Relaxed,
+    );
+    if won.is_err() {
+        // SAFETY: ours, and nobody has seen it.
+        unsafe { os::unmap(region, size_of::<Region>()) };
+        return true;
+    }
+    // The tags and units of a region that is used all over.
+    budget::charge_always(
+        size_of::<[AtomicU16; REGION_SLICES]>() + size_of::<[Unit; REGION_UNITS]>(),
+    );
+    true
+}
+
+/// Marks `slices` slices from `address` on. Their region exists.
+pub(crate) fn set_tags(address: usize, slices: usize, head: Tag, body: Tag) {
+    let Some(region) = region(address) else {
+        return;
+    };
+    let first = slice_index(address);
+    for (offset, slot) in region.tags[first..first + slices].iter().enumerate() {
+        let tag = if offset == 0 { head } else { body };
+        // Relaxed: see `tag`.
+        slot.store(tag.0, Ordering::Relaxed);
+    }
+}
+
+/// The descriptor of the slice at `address`, which is ours.
+pub(crate) fn slab_of_slice(address: usize) -> *mut Slab {
+    match region(address) {
+        Some(region) => region.slabs.0[slice_index(address)].get(),
+        None => ptr::null_mut(),
+    }
+}
+
+/// Notes for each slice of a slab or span at `start`, but the first, how far back that is. The caller owns the slices.
+pub(crate) fn set_backs(start: usize, slices: usize) {
+    for slice in 1..slices {
+        let later = slab_of_slice(start + slice * SLICE);
+        // SAFETY: descriptors of slices that the caller owns.
+        unsafe { (*later).back = slice as u32 };
+    }
+}
+
+/// The slab that an object with `tag` would be in. The caller holds the lock of the tag's node and class, so that a
+/// slab which has that tag stays what it is.
+pub(crate) fn slab_of_object(expected: Tag, object: usize) -> Option<ptr::NonNull<Slab>> {
+    if tag(object) != expected {
+        return None;
+    }
+    let slice = object - object % SLICE;
+    let slab = slab_of_slice(slice);
+    // SAFETY: a descriptor in a region that exists; `back` does not change while the slab lives.
+    let back = unsafe { (*slab).back } as usize;
+    ptr::NonNull::new(slab_of_slice(slice - back * SLICE))
+}
+
+/// The descriptor of the unit of `address`, which is ours.
+pub(crate) fn unit(address: usize) -> *mut Unit {
+    match region(address) {
+        Some(region) => region.units[address % REGION / UNIT].get(),
+        None => ptr::null_mut(),
+    }
+}
+
+/// Gives the descriptors of the slices of a wholly free unit back to the system. They read as zeros afterwards.
+pub(crate) fn discard_descriptors(unit_start: usize) {
+    let first = slab_of_slice(unit_start).cast::<u8>();
+    if let Some(first) = ptr::NonNull::new(first) {
+        // SAFETY: the descriptors of one unit are whole pages, and no slice of it is in use. Failing is harmless.
+        let _ = unsafe { os::discard(first, UNIT_METADATA) };
+    }
+}
+
+const _: () = assert!(REGION_SLICES.is_multiple_of(UNIT_SLICES) && SLICE.is_multiple_of(PAGE));

@@ -1,0 +1,112 @@
+//! Starting: at the first allocation, and again, for what needs the C library to be ready, before `main`.
+//!
+//! The first allocation may come from the loader or another library's constructor. It needs the machine and the tables
+//! only. The environment and the fork handlers are seen to by a constructor, or by whoever calls
+//! [`init_from_environment`] earlier.
+
+use core::ffi::CStr;
+use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use crate::budget;
+use crate::fork;
+use crate::lock::Lock;
+use crate::os;
+use crate::stats;
+use crate::tables;
+use crate::topology::{self, Topology};
+
+/// Whether the tables are there.
+static STARTED: AtomicBool = AtomicBool::new(false);
+/// Held while they are made.
+static STARTING: Lock<()> = Lock::new(());
+/// 1 once it is known that there is one node only.
+static ONE_NODE: AtomicU8 = AtomicU8::new(0);
+/// Whether the environment was read.
+static READ: AtomicBool = AtomicBool::new(false);
+
+/// Makes the allocator ready. False when there is no memory for its tables.
+pub(crate) fn ensure() -> bool {
+    // Acquire: pairs with the Release below; the tables are seen.
+    STARTED.load(Ordering::Acquire) || start()
+}
+
+#[cold]
+fn start() -> bool {
+    let _starting = STARTING.lock();
+    // Relaxed: under the lock.
+    if STARTED.load(Ordering::Relaxed) {
+        return true;
+    }
+    let topology = Topology::read(os::environment(c"EBB_SYSFS"));
+    if !topology::set(topology) {
+        return false;
+    }
+    let fallback = is_set(os::environment(c"EBB_NO_RSEQ"));
+    if !tables::start(fallback) {
+        return false;
+    }
+    // Relaxed: only a short cut; who misses it takes the longer way.
+    ONE_NODE.store(u8::from(topology::machine().nodes == 1), Ordering::Relaxed);
+    // Release: pairs with the Acquire in `ensure`.
+    STARTED.store(true, Ordering::Release);
+    true
+}
+
+/// Whether the machine is known to have one node.
+#[inline(always)]
+pub(crate) fn one_node() -> bool {
+    // Relaxed: see above.
+    ONE_NODE.load(Ordering::Relaxed) != 0
+}
+
+/// Reads `EBB_BUDGET` and `EBB_STATS`, once; further calls do nothing. Happens by itself before `main`.
+///
+/// - `EBB_BUDGET=256M`: the budget, as [`set_budget`](crate::set_budget) sets it: bytes, or with K, M, G, T, or a
+///   percentage of the machine's memory. What cannot be read is said in one line on standard error, and there is no
+///   budget.
+/// - `EBB_STATS=1`: writes the statistics to standard error when the process exits.
+///
+/// Read even earlier, at the first allocation: `EBB_NO_RSEQ=1` (no restartable sequences) and `EBB_SYSFS=DIRECTORY` (another
+/// description of the machine), both for tests. In set-user-id programs the environment is ignored.
+pub fn init_from_environment() {
+    // Relaxed: nothing is published by it.
+    if !ensure() || READ.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    fork::register();
+    if let Some(value) = os::environment(c"EBB_BUDGET") {
+        read_budget(value);
+    }
+    if is_set(os::environment(c"EBB_STATS")) {
+        os::at_exit(stats::write_at_exit);
+    }
+}
+
+fn is_set(value: Option<&CStr>) -> bool {
+    value.is_some_and(|value| !value.is_empty() && value != c"0")
+}
+
+fn read_budget(value: &CStr) {
+    let text = value.to_str().unwrap_or("(not UTF-8)");
+    if text.is_empty() {
+        return;
+    }
+    match budget::parse(text, os::physical_memory()) {
+        Some(bytes) => budget::set(Some(bytes)),
+        None => os::Line::new(format_args!(
+            "ebbmalloc: EBB_BUDGET: cannot read {text:?}; accepted: {}; no budget is set\n",
+            budget::ACCEPTED
+        ))
+        .write(),
+    }
+}
+
+/// The loader's list of constructors has this entry.
+// INVARIANT: the section holds addresses of functions in the C calling convention and nothing else.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static CONSTRUCTOR: extern "C" fn() = constructor;
+
+extern "C" fn constructor() {
+    init_from_environment();
+}

@@ -1,0 +1,418 @@
+//! Statistics: a snapshot by value, and its text and JSON forms. Nothing here allocates.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use crate::budget;
+use crate::config::{MAX_NODES, ROW};
+use crate::drain;
+use crate::mapping;
+use crate::node;
+use crate::os;
+use crate::reclaim::{COUNTERS, SHRINKERS};
+use crate::size_class::{LAST, SHAPES};
+
+/// A snapshot of the allocator. All sizes in bytes.
+///
+/// The parts are read one after the other while other threads go on, so they need not add up exactly.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Backed by the system: what the budget limits.
+    pub backed: u64,
+    /// The budget; 0 when there is none.
+    pub budget: u64,
+    /// The part of the budget kept for allocations inside shrinkers.
+    pub reserve: u64,
+    /// In blocks that the program holds, as their size classes, slices and pages count them.
+    pub in_use: u64,
+    /// In free objects kept in sheaves and barns.
+    pub cached: u64,
+    /// In free spans that are still backed.
+    pub free_spans: u64,
+    /// In blocks with a mapping of their own; part of `in_use`.
+    pub mapped: u64,
+    /// In the allocator's own tables.
+    pub metadata: u64,
+    /// How many entries of `nodes` mean something.
+    pub node_count: u64,
+    /// Per NUMA node.
+    pub nodes: [NodeStats; MAX_NODES],
+    /// Per size class; those whose size is 0 do not exist.
+    pub classes: [ClassStats; ROW],
+    /// What reclaim did.
+    pub reclaim: ReclaimStats,
+}
+
+/// One NUMA node's arena, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct NodeStats {
+    /// Backed by the system.
+    pub committed: u64,
+    /// Of that, in free spans.
+    pub free_spans: u64,
+}
+
+/// One size class, over all nodes.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ClassStats {
+    /// Bytes per object.
+    pub size: u64,
+    /// Slabs.
+    pub slabs: u64,
+    /// Objects that the program holds.
+    pub in_use: u64,
+    /// Free objects in slabs.
+    pub free: u64,
+    /// Free objects in sheaves and barns.
+    pub cached: u64,
+}
+
+/// What reclaim did since the process began.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ReclaimStats {
+    /// Allocations that met the budget's limit, or the system's.
+    pub failures: u64,
+    /// Reclaims that they ran.
+    pub reclaims: u64,
+    /// Reclaims after which the allocation succeeded.
+    pub satisfied: u64,
+    /// Reclaims after which it failed.
+    pub failed: u64,
+    /// Walks over the shrinkers.
+    pub walks: u64,
+    /// Bytes that shrinkers freed for the requests that asked, as far as whole spans came free.
+    pub bytes_credited: u64,
+    /// Nanoseconds in reclaims.
+    pub time_ns_total: u64,
+    /// Nanoseconds of the longest.
+    pub time_ns_max: u64,
+    /// Drains of all sheaves and barns.
+    pub drains: u64,
+    /// Purges of all free spans.
+    pub purges: u64,
+}
+
+/// The form in which [`write_stats`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatsFormat {
+    /// For people.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// A snapshot of now. Takes the size classes' locks one after the other, each for a moment.
+#[must_use]
+pub fn stats() -> Stats {
+    let mut stats = Stats {
+        backed: budget::backed() as u64,
+        budget: budget::get().unwrap_or(0) as u64,
+        reserve: budget::reserve() as u64,
+        in_use: 0,
+        cached: 0,
+        free_spans: 0,
+        mapped: mapping::bytes() as u64,
+        metadata: 0,
+        node_count: node::all().len() as u64,
+        nodes: [NodeStats::default(); MAX_NODES],
+        classes: [ClassStats::default(); ROW],
+        reclaim: ReclaimStats::now(),
+    };
+    let mut committed = 0;
+    for (node, slot) in node::all().iter().zip(&mut stats.nodes) {
+        let (backed, idle) = node.arena.usage();
+        *slot = NodeStats {
+            committed: backed as u64,
+            free_spans: idle as u64,
+        };
+        committed += slot.committed;
+        stats.free_spans += slot.free_spans;
+    }
+    let mut unused = 0;
+    for (class, slot) in stats.classes.iter_mut().enumerate().take(LAST + 1).skip(1) {
+        *slot = class_stats(class);
+        stats.cached += slot.cached * slot.size;
+        unused += slot.free * slot.size;
+    }
+    let taken = committed.saturating_sub(stats.free_spans + stats.cached + unused);
+    stats.in_use = taken + stats.mapped;
+    stats.metadata = stats.backed.saturating_sub(committed + stats.mapped);
+    stats
+}
+
+fn class_stats(class: usize) -> ClassStats {
+    let (mut slabs, mut free, mut cached) = (0, 0, drain::cached(class));
+    for node in node::all() {
+        let usage = node.class_usage(class);
+        slabs += usage.slabs;
+        free += usage.free;
+        cached += usage.barn;
+    }
+    let objects = slabs * SHAPES[class].capacity;
+    ClassStats {
+        size: SHAPES[class].size as u64,
+        slabs: slabs as u64,
+        in_use: objects.saturating_sub(free + cached) as u64,
+        free: free as u64,
+        cached: cached as u64,
+    }
+}
+
+impl ReclaimStats {
+    fn now() -> Self {
+        // Relaxed: figures.
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            failures: get(&COUNTERS.failures),
+            reclaims: get(&COUNTERS.reclaims),
+            satisfied: get(&COUNTERS.satisfied),
+            failed: get(&COUNTERS.failed),
+            walks: get(&COUNTERS.walks),
+            bytes_credited: get(&COUNTERS.credited),
+            time_ns_total: get(&COUNTERS.ns_total),
+            time_ns_max: get(&COUNTERS.ns_max),
+            drains: get(&COUNTERS.drains),
+            purges: get(&COUNTERS.purges),
+        }
+    }
+
+    /// Names and values, for the writers.
+    fn fields(&self) -> [(&'static str, u64); 10] {
+        [
+            ("failures", self.failures),
+            ("reclaims", self.reclaims),
+            ("satisfied", self.satisfied),
+            ("failed", self.failed),
+            ("walks", self.walks),
+            ("bytes_credited", self.bytes_credited),
+            ("time_ns_total", self.time_ns_total),
+            ("time_ns_max", self.time_ns_max),
+            ("drains", self.drains),
+            ("purges", self.purges),
+        ]
+    }
+}
+
+impl Stats {
+    /// Names and values of the totals, for the writers.
+    fn fields(&self) -> [(&'static str, u64); 8] {
+        [
+            ("backed", self.backed),
+            ("budget", self.budget),
+            ("reserve", self.reserve),
+            ("in_use", self.in_use),
+            ("cached", self.cached),
+            ("free_spans", self.free_spans),
+            ("mapped", self.mapped),
+            ("metadata", self.metadata),
+        ]
+    }
+
+    /// The nodes there are.
+    fn known_nodes(&self) -> &[NodeStats] {
+        &self.nodes[..(self.node_count as usize).min(MAX_NODES)]
+    }
+
+    /// The classes in use.
+    fn used_classes(&self) -> impl Iterator<Item = &ClassStats> {
+        self.classes.iter().filter(|class| class.slabs > 0)
+    }
+
+    /// Writes one JSON object, on one line, without the shrinkers.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write_json(&self, out: &mut dyn Write) -> fmt::Result {
+        out.write_str("{")?;
+        self.write_json_members(out)?;
+        out.write_str("}")
+    }
+
+    fn write_json_members(&self, out: &mut dyn Write) -> fmt::Result {
+        write_members(out, &self.fields())?;
+        out.write_str(",\"nodes\":[")?;
+        for (index, node) in self.known_nodes().iter().enumerate() {
+            let (committed, free) = (node.committed, node.free_spans);
+            write!(
+                out,
+                "{}{{\"committed\":{committed},\"free_spans\":{free}}}",
+                comma(index)
+            )?;
+        }
+        out.write_str("],\"classes\":[")?;
+        for (index, class) in self.used_classes().enumerate() {
+            write!(out, "{}{{", comma(index))?;
+            let ClassStats {
+                size,
+                slabs,
+                in_use,
+                free,
+                cached,
+            } = *class;
+            let members = [
+                ("size", size),
+                ("slabs", slabs),
+                ("in_use", in_use),
+                ("free", free),
+                ("cached", cached),
+            ];
+            write_members(out, &members)?;
+            out.write_str("}")?;
+        }
+        out.write_str("],\"reclaim\":{")?;
+        write_members(out, &self.reclaim.fields())?;
+        out.write_str("}")
+    }
+}
+
+fn comma(index: usize) -> &'static str {
+    if index == 0 { "" } else { "," }
+}
+
+fn write_members(out: &mut dyn Write, members: &[(&str, u64)]) -> fmt::Result {
+    for (index, (name, value)) in members.iter().enumerate() {
+        write!(out, "{}\"{name}\":{value}", comma(index))?;
+    }
+    Ok(())
+}
+
+/// The text form, a few dozen lines.
+impl fmt::Display for Stats {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "ebbmalloc {}", env!("CARGO_PKG_VERSION"))?;
+        for (name, value) in self.fields() {
+            writeln!(out, "  {name:<16} {value:>14}")?;
+        }
+        for (index, node) in self.known_nodes().iter().enumerate() {
+            writeln!(
+                out,
+                "node {index}: committed {} free spans {}",
+                node.committed, node.free_spans
+            )?;
+        }
+        writeln!(out, "reclaim:")?;
+        for (name, value) in self.reclaim.fields() {
+            writeln!(out, "  {name:<16} {value:>14}")?;
+        }
+        writeln!(
+            out,
+            "class size      slabs     in use       free     cached"
+        )?;
+        for class in self.used_classes() {
+            writeln!(
+                out,
+                "{:>10} {:>10} {:>10} {:>10} {:>10}",
+                class.size, class.slabs, class.in_use, class.free, class.cached
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a snapshot and the table of shrinkers. Allocates nothing, as long as `out` does not.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_stats(out: &mut dyn Write, format: StatsFormat) -> fmt::Result {
+    match format {
+        StatsFormat::Text => {
+            write!(out, "{}", stats())?;
+            write_shrinkers_text(out)
+        }
+        StatsFormat::Json => {
+            out.write_str("{")?;
+            stats().write_json_members(out)?;
+            write_shrinkers_json(out)?;
+            out.write_str("}\n")
+        }
+    }
+}
+
+fn write_shrinkers_text(out: &mut dyn Write) -> fmt::Result {
+    if SHRINKERS.is_empty() {
+        return Ok(());
+    }
+    let mut result = writeln!(
+        out,
+        "shrinker                              calls    scanned      freed          bytes  stops deferred  max us"
+    );
+    SHRINKERS.for_each(&mut |shrinker| {
+        result = result.and_then(|()| {
+            writeln!(
+                out,
+                "{:<32} {:>10} {:>10} {:>10} {:>14} {:>6} {:>8} {:>7}",
+                shrinker.name(),
+                shrinker.calls,
+                shrinker.scanned,
+                shrinker.objects,
+                shrinker.bytes,
+                shrinker.stops,
+                shrinker.deferred,
+                shrinker.time_ns_max / 1000,
+            )
+        });
+    });
+    result
+}
+
+fn write_shrinkers_json(out: &mut dyn Write) -> fmt::Result {
+    let mut result = out.write_str(",\"shrinkers\":[");
+    let mut index = 0;
+    SHRINKERS.for_each(&mut |shrinker| {
+        let members = [
+            ("id", shrinker.id),
+            ("seeks", u64::from(shrinker.seeks)),
+            ("calls", shrinker.calls),
+            ("scans", shrinker.scans),
+            ("scanned", shrinker.scanned),
+            ("objects", shrinker.objects),
+            ("bytes", shrinker.bytes),
+            ("stops", shrinker.stops),
+            ("skipped_busy", shrinker.skipped_busy),
+            ("panics", shrinker.panics),
+            ("deferred", shrinker.deferred as u64),
+            ("time_ns_total", shrinker.time_ns_total),
+            ("time_ns_max", shrinker.time_ns_max),
+        ];
+        result = result
+            .and_then(|()| write!(out, "{}{{\"name\":\"", comma(index)))
+            .and_then(|()| write_escaped(out, shrinker.name()))
+            .and_then(|()| out.write_str("\","))
+            .and_then(|()| write_members(out, &members))
+            .and_then(|()| out.write_str("}"));
+        index += 1;
+    });
+    result.and_then(|()| out.write_str("]"))
+}
+
+/// Writes a string as JSON wants it inside quotes.
+fn write_escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => write!(out, "\\{letter}")?,
+            letter if (letter as u32) < 0x20 => write!(out, "\\u{:04x}", letter as u32)?,
+            letter => out.write_char(letter)?,
+        }
+    }
+    Ok(())
+}
+
+/// Standard error as a writer.
+struct StandardError;
+
+impl Write for StandardError {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        os::say(part.as_bytes());
+        Ok(())
+    }
+}
+
+/// Called when the process exits, if `EBB_STATS` asked for it.
+pub(crate) extern "C" fn write_at_exit() {
+    // Never fails.
+    let _ = write_stats(&mut StandardError, StatsFormat::Text);
+}
