@@ -1,0 +1,231 @@
+//! The malloc family under its `ebb_` names, with C's rules about zero, overflow and `errno`.
+//!
+//! Everything else here that hands out memory (`malloc.rs`, `cxx.rs`) is a name for one of these.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use ebb::raw;
+
+/// The largest power of two: no larger alignment exists.
+const MAX_ALIGN: usize = 1 << (usize::BITS - 1);
+
+/// Sets `errno` and gives NULL.
+#[cold]
+#[inline(never)]
+fn fail(errno: c_int) -> *mut c_void {
+    // SAFETY: the C library always gives a valid pointer, to a word of this thread alone.
+    let slot = unsafe { libc::__errno_location() };
+    // SAFETY: as above.
+    unsafe { slot.write(errno) };
+    ptr::null_mut()
+}
+
+/// The block, or NULL with `errno` set to ENOMEM.
+#[inline]
+fn or_enomem(block: *mut u8) -> *mut c_void {
+    if block.is_null() {
+        return fail(libc::ENOMEM);
+    }
+    block.cast()
+}
+
+/// The size of a page, in bytes.
+fn page() -> usize {
+    // SAFETY: sysconf only reads a constant of the system.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
+}
+
+/// A new block of at least `size` bytes, aligned for any standard type. Its contents are undefined.
+///
+/// A size of 0 gives a block of its own, to be freed like any other. When the memory is not there, under the budget or
+/// at all, and the registered shrinkers cannot make it: NULL, and `errno` is ENOMEM.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_malloc(size: usize) -> *mut c_void {
+    or_enomem(raw::alloc(size))
+}
+
+/// A new block for `count` elements of `size` bytes each, all bytes zero.
+///
+/// Otherwise as `ebb_malloc`. A product that overflows gives NULL, and `errno` is ENOMEM.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1, 2))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_calloc(count: usize, size: usize) -> *mut c_void {
+    match count.checked_mul(size) {
+        Some(bytes) => or_enomem(raw::alloc_zeroed(bytes)),
+        None => fail(libc::ENOMEM),
+    }
+}
+
+/// Changes a block's size to at least `size` bytes, moving it where needed, and gives its address.
+///
+/// The contents up to the smaller of both sizes are kept. `block` may be NULL: that is `ebb_malloc(size)`. A size of 0
+/// frees the block and gives NULL, with `errno` as it was. On failure: NULL, `errno` is ENOMEM, and the old block is
+/// still there, unchanged.
+///
+/// # Safety
+///
+/// `block` is NULL or a live block of this allocator. Its old address is not used after a success.
+///
+/// cbindgen:prefix=EBB_ATTR(alloc_size(2))
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_realloc(block: *mut c_void, size: usize) -> *mut c_void {
+    if size == 0 && !block.is_null() {
+        // SAFETY: the caller's clause: a live block, not used again.
+        unsafe { raw::free(block.cast()) };
+        return ptr::null_mut();
+    }
+    // SAFETY: the caller's clause: NULL or a live block, not used again after a success.
+    or_enomem(unsafe { raw::realloc(block.cast(), size) })
+}
+
+/// As `ebb_realloc` to `count` elements of `size` bytes each.
+///
+/// A product that overflows gives NULL, `errno` is ENOMEM, and the old block is still there.
+///
+/// # Safety
+///
+/// As `ebb_realloc`.
+///
+/// cbindgen:prefix=EBB_ATTR(alloc_size(2, 3))
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_reallocarray(
+    block: *mut c_void,
+    count: usize,
+    size: usize,
+) -> *mut c_void {
+    match count.checked_mul(size) {
+        // SAFETY: the caller's clause, which is that of `ebb_realloc`.
+        Some(bytes) => unsafe { ebb_realloc(block, bytes) },
+        None => fail(libc::ENOMEM),
+    }
+}
+
+/// Frees a block. NULL is allowed and does nothing. `errno` is kept.
+///
+/// A pointer that is recognised as no live block of this allocator ends the program with one line that says so.
+///
+/// # Safety
+///
+/// `block` is NULL or a live block of this allocator, and is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_free(block: *mut c_void) {
+    // SAFETY: the caller's clause: NULL or a live block, not used again.
+    unsafe { raw::free(block.cast()) };
+}
+
+/// Frees a block as `ebb_free` does. `size`, in bytes, is what was asked for it.
+///
+/// # Safety
+///
+/// As `ebb_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_free_sized(block: *mut c_void, size: usize) {
+    let _ = size;
+    // SAFETY: the caller's clause: NULL or a live block, not used again.
+    unsafe { raw::free(block.cast()) };
+}
+
+/// Frees a block as `ebb_free` does. `alignment` and `size`, in bytes, are what was asked for it.
+///
+/// # Safety
+///
+/// As `ebb_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_free_aligned_sized(block: *mut c_void, alignment: usize, size: usize) {
+    let _ = (alignment, size);
+    // SAFETY: the caller's clause: NULL or a live block, not used again.
+    unsafe { raw::free(block.cast()) };
+}
+
+/// A new block of at least `size` bytes at a multiple of `alignment`, which is a power of two.
+///
+/// Any size goes with any alignment. An alignment that is no power of two gives NULL, and `errno` is EINVAL; otherwise
+/// as `ebb_malloc`.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_align(1), alloc_size(2))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_aligned_alloc(alignment: usize, size: usize) -> *mut c_void {
+    if !alignment.is_power_of_two() {
+        return fail(libc::EINVAL);
+    }
+    or_enomem(raw::alloc_aligned(size, alignment))
+}
+
+/// A new block of at least `size` bytes at a multiple of `alignment`, written to `*out`.
+///
+/// Gives 0, or EINVAL when `alignment` is not a power of two times `sizeof(void *)`, or ENOMEM. On failure `*out` and
+/// `errno` are as they were.
+///
+/// # Safety
+///
+/// `out` may be written.
+///
+/// cbindgen:prefix=EBB_ATTR(nonnull(1))
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_posix_memalign(
+    out: *mut *mut c_void,
+    alignment: usize,
+    size: usize,
+) -> c_int {
+    if !alignment.is_power_of_two() || alignment < size_of::<*mut c_void>() {
+        return libc::EINVAL;
+    }
+    let block = raw::alloc_aligned(size, alignment);
+    if block.is_null() {
+        return libc::ENOMEM;
+    }
+    // SAFETY: the caller's clause: `out` may be written.
+    unsafe { out.write(block.cast()) };
+    0
+}
+
+/// As `ebb_aligned_alloc`, but an alignment that is no power of two is rounded up to one.
+///
+/// One that cannot be rounded up gives NULL, and `errno` is EINVAL.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(2))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_memalign(alignment: usize, size: usize) -> *mut c_void {
+    if alignment > MAX_ALIGN {
+        return fail(libc::EINVAL);
+    }
+    ebb_aligned_alloc(alignment.next_power_of_two(), size)
+}
+
+/// A new block of at least `size` bytes that starts at a page; otherwise as `ebb_malloc`.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_valloc(size: usize) -> *mut c_void {
+    ebb_aligned_alloc(page(), size)
+}
+
+/// A new block of whole pages, at least `size` bytes; otherwise as `ebb_malloc`.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_pvalloc(size: usize) -> *mut c_void {
+    match size.checked_next_multiple_of(page()) {
+        Some(bytes) => ebb_valloc(bytes),
+        None => fail(libc::ENOMEM),
+    }
+}
+
+/// How many bytes of a block may be used: at least what was asked for. 0 for NULL.
+///
+/// # Safety
+///
+/// `block` is NULL or a live block of this allocator.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_malloc_usable_size(block: *const c_void) -> usize {
+    if block.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's clause: a live block.
+    unsafe { raw::usable_size(block.cast()) }
+}

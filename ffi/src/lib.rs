@@ -1,0 +1,46 @@
+//! `libebbmalloc`: ebbmalloc for C and C++, and in place of any program's `malloc`.
+//!
+//! No logic lives here. Each function turns C's rules (NULL, `errno`, sizes as two factors) into one call of the
+//! `ebbmalloc` crate.
+//!
+//! ```text
+//!      any program              any C++ program             a program that includes ebbmalloc.h
+//!           |                         |                       |                        |
+//!       malloc.rs                  cxx.rs                     |                        |
+//!   malloc, free, ...      operator new, delete               |                        |
+//!           |                         |                       |                        |
+//!           |       +---------- new.rs: ebb_new <-------------+             control.rs: budget, purge,
+//!           |       |             |                           |                         statistics
+//!           |       |     runtime.rs: throw, new handler      |             shrinker.rs: caches in C
+//!           v       |                                         |                        |
+//!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+                        |
+//!           |       |                                                                  |
+//!           v       v                                                                  v
+//!         ebbmalloc::raw                                                           ebbmalloc
+//!
+//!   start.rs: before main, the environment (EBB_BUDGET, EBB_STATS)
+//! ```
+//!
+//! `include/ebbmalloc.h` is generated from `heap`, `new`, `control` and `shrinker`; their comments are its comments.
+//!
+//! * `errno` is set to ENOMEM or EINVAL where the C library's function does so; success and `free` leave it alone.
+//! * Nothing unwinds into C, except `std::bad_alloc` out of `operator new`.
+//! * Numbers that C made up (a flag, a format, a callback's answer) are refused or ignored, never undefined behaviour.
+
+use ebb::EbbMalloc;
+
+pub mod control;
+mod cxx;
+pub mod heap;
+mod malloc;
+pub mod new;
+mod runtime;
+pub mod shrinker;
+mod start;
+
+/// What Rust's own library allocates inside `libebbmalloc` comes straight from ebbmalloc.
+///
+/// Without this it would call `malloc`: the one in this library when it is linked or preloaded, the system's when it
+/// is loaded late by `dlopen`. Either is safe; this way the bytes are in the budget either way.
+#[global_allocator]
+static ALLOCATOR: EbbMalloc = EbbMalloc;

@@ -1,0 +1,237 @@
+//! Caches in C as shrinkers.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use ebb::{
+    Count, DEFAULT_SEEKS, Registration, Scan, Shrink, ShrinkControl, Shrinker, UnregisterError, raw,
+};
+
+/// `count` answers: there is nothing to free.
+pub const EBB_COUNT_EMPTY: c_int = 0;
+/// `count` answers: cannot tell now, a lock is held. The cache is passed over this time.
+pub const EBB_COUNT_UNKNOWN: c_int = 1;
+/// `count` answers: so many objects as were written to `*objects` could be freed.
+pub const EBB_COUNT_OBJECTS: c_int = 2;
+
+/// `scan` answers: it looked at objects and freed those that `*result` says, perhaps none.
+pub const EBB_SCAN_FREED: c_int = 0;
+/// `scan` answers: it can do nothing now, a lock is held. The cache is left alone for this walk.
+pub const EBB_SCAN_STOP: c_int = 1;
+
+/// `flags`: the cache keeps its objects by NUMA node and looks at `control->node`.
+pub const EBB_SHRINKER_NODE_AWARE: u32 = 1;
+
+/// `seeks` of a cache whose objects cost nothing to make again: half of them go at once.
+pub const EBB_SEEKS_NONE: u32 = u32::MAX;
+
+/// What a walk tells a callback.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct EbbShrinkControl {
+    /// The NUMA node to free memory on; 0 unless the shrinker is node-aware.
+    pub node: u32,
+    /// How hard memory is needed: 12 is gentle, 0 is everything there is.
+    pub priority: u32,
+    /// `scan`: how many objects to look at, at most. 0 in `count`.
+    pub to_scan: usize,
+    /// `scan` may set this to how many objects it looked at, freed or not; it comes set to `to_scan`.
+    pub scanned: usize,
+}
+
+/// What `scan` freed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct EbbScanResult {
+    /// Objects freed. Comes set to 0.
+    pub objects: usize,
+    /// Bytes freed, or 0 when the cache does not know. Comes set to 0.
+    pub bytes: usize,
+}
+
+/// How many objects could be freed, about. Must be quick. Answers `EBB_COUNT_...`.
+pub type EbbCount = unsafe extern "C" fn(
+    context: *mut c_void,
+    control: *const EbbShrinkControl,
+    objects: *mut usize,
+) -> c_int;
+
+/// Frees up to `control->to_scan` objects, the least useful first. Answers `EBB_SCAN_...`.
+pub type EbbScan = unsafe extern "C" fn(
+    context: *mut c_void,
+    control: *mut EbbShrinkControl,
+    result: *mut EbbScanResult,
+) -> c_int;
+
+/// A cache that can give memory back.
+///
+/// The callbacks run in the middle of a failing allocation, on whatever thread made it: they take a lock only by trying,
+/// wait for nothing, allocate as little as they can and never throw or jump out. They never run twice at the same time
+/// for one shrinker. Fields left 0 have the usual values.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct EbbShrinkerOps {
+    /// A name in UTF-8 for the statistics; copied.
+    pub name: *const c_char,
+    /// See `ebb_count_fn`.
+    pub count: Option<EbbCount>,
+    /// See `ebb_scan_fn`.
+    pub scan: Option<EbbScan>,
+    /// Handed to the callbacks.
+    pub context: *mut c_void,
+    /// What an object costs to make again: 2 is usual and what 0 stands for; `EBB_SEEKS_NONE` is nothing.
+    pub seeks: u32,
+    /// `EBB_SHRINKER_...`, or 0. Others are refused.
+    pub flags: u32,
+    /// How many objects one `scan` is asked for at most; 0 stands for 128.
+    pub batch: usize,
+}
+
+/// A registered shrinker.
+pub struct EbbShrinker {
+    registration: Registration,
+}
+
+/// The two callbacks and what they are called with.
+struct Callbacks {
+    count: EbbCount,
+    scan: EbbScan,
+    context: *mut c_void,
+}
+
+// SAFETY: whoever registered promised callbacks that any thread may call with this context.
+unsafe impl Send for Callbacks {}
+// SAFETY: as above.
+unsafe impl Sync for Callbacks {}
+
+/// The control as C has it.
+fn to_c(control: &ShrinkControl) -> EbbShrinkControl {
+    EbbShrinkControl {
+        node: control.node(),
+        priority: u32::from(control.priority()),
+        to_scan: control.to_scan(),
+        scanned: control.scanned(),
+    }
+}
+
+impl Shrink for Callbacks {
+    fn count(&self, control: &ShrinkControl) -> Count {
+        let mut objects = 0;
+        // SAFETY: the promise made at registration; both pointers are good for the call.
+        match unsafe { (self.count)(self.context, &to_c(control), &mut objects) } {
+            EBB_COUNT_OBJECTS => Count::of(objects),
+            EBB_COUNT_EMPTY => Count::Empty,
+            _ => Count::Unknown,
+        }
+    }
+
+    fn scan(&self, control: &mut ShrinkControl) -> Scan {
+        let mut c = to_c(control);
+        let mut result = EbbScanResult {
+            objects: 0,
+            bytes: 0,
+        };
+        // SAFETY: the promise made at registration; both pointers are good for the call.
+        let answer = unsafe { (self.scan)(self.context, &mut c, &mut result) };
+        control.set_scanned(c.scanned);
+        match answer {
+            EBB_SCAN_FREED => Scan::Freed {
+                objects: result.objects,
+                bytes: result.bytes,
+            },
+            _ => Scan::Stop,
+        }
+    }
+}
+
+/// The shrinker and its callbacks that `ops` describes; None where it describes none.
+///
+/// # Safety
+///
+/// `ops.name` is NULL or a C string.
+unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
+    if ops.name.is_null() || ops.flags & !EBB_SHRINKER_NODE_AWARE != 0 {
+        return None;
+    }
+    // SAFETY: the caller's clause, and it is not NULL.
+    let name = unsafe { CStr::from_ptr(ops.name) }.to_str().ok()?;
+    let seeks = match ops.seeks {
+        0 => DEFAULT_SEEKS,
+        EBB_SEEKS_NONE => 0,
+        seeks => seeks,
+    };
+    let spec = Shrinker::new(name)
+        .seeks(seeks)
+        .batch(ops.batch)
+        .node_aware(ops.flags & EBB_SHRINKER_NODE_AWARE != 0);
+    Some((
+        spec,
+        Callbacks {
+            count: ops.count?,
+            scan: ops.scan?,
+            context: ops.context,
+        },
+    ))
+}
+
+/// Registers a cache: from now on allocations that would fail call it. `*out` is what unregisters it.
+///
+/// Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8 or a flag is unknown; or ENOMEM. On
+/// failure `*out` is as it was. May be called on any thread, also inside a callback.
+///
+/// # Safety
+///
+/// `ops` may be read and `out` written. The callbacks may be called with the context by any thread until
+/// `ebb_shrinker_unregister` has given 0.
+///
+/// cbindgen:prefix=EBB_ATTR(nonnull(1, 2))
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_register(
+    ops: *const EbbShrinkerOps,
+    out: *mut *mut EbbShrinker,
+) -> c_int {
+    // SAFETY: the caller's clause: `ops` may be read.
+    let ops = unsafe { ops.read() };
+    // SAFETY: the caller's clause: the name is a C string, or NULL.
+    let Some((spec, callbacks)) = (unsafe { parse(&ops) }) else {
+        return libc::EINVAL;
+    };
+    let handle = raw::alloc(size_of::<EbbShrinker>()).cast::<EbbShrinker>();
+    if handle.is_null() {
+        return libc::ENOMEM;
+    }
+    let Ok(registration) = ebb::register(spec, callbacks) else {
+        // SAFETY: the block from above, which nobody has seen.
+        unsafe { raw::free(handle.cast()) };
+        return libc::ENOMEM;
+    };
+    // SAFETY: a new block of that size, aligned for any type.
+    unsafe { handle.write(EbbShrinker { registration }) };
+    // SAFETY: the caller's clause: `out` may be written.
+    unsafe { out.write(handle) };
+    0
+}
+
+/// Unregisters a cache and waits until its callbacks have returned: after 0 they are never called again.
+///
+/// Inside a callback of the same shrinker it gives EDEADLK and does nothing. NULL gives 0.
+///
+/// # Safety
+///
+/// `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_unregister(shrinker: *mut EbbShrinker) -> c_int {
+    if shrinker.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's clause: a live handle. It is taken out here and either put back or freed.
+    let handle = unsafe { shrinker.read() };
+    if let Err(UnregisterError::InsideOwnCallback(registration)) = handle.registration.unregister()
+    {
+        // SAFETY: the handle is still live; its content was taken out above.
+        unsafe { shrinker.write(EbbShrinker { registration }) };
+        return libc::EDEADLK;
+    }
+    // SAFETY: the handle's own block, from `raw::alloc`; the caller uses it no more.
+    unsafe { raw::free(shrinker.cast()) };
+    0
+}

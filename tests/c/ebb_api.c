@@ -1,0 +1,169 @@
+/* Every function of ebbmalloc.h, from C. */
+#include "check.h"
+
+#include <ebbmalloc.h>
+#include <pthread.h>
+#include <stdint.h>
+
+static int aligned(const void *block, size_t alignment) { return (uintptr_t)block % alignment == 0; }
+
+static void blocks(void) {
+    char *a = ebb_malloc(100), *b = ebb_calloc(10, 10), *c = ebb_realloc(NULL, 100);
+    CHECK(a && b && c && b[0] == 0 && b[99] == 0);
+    strcpy(a, "kept");
+    a = ebb_realloc(a, 100000);
+    CHECK(a && strcmp(a, "kept") == 0);
+    a = ebb_reallocarray(a, 30, 10);
+    CHECK(a && strcmp(a, "kept") == 0 && ebb_malloc_usable_size(a) >= 300);
+    CHECK(ebb_malloc_usable_size(NULL) == 0);
+    ebb_free(a);
+    ebb_free_sized(b, 100);
+    free(c); /* one heap under all names */
+    ebb_free(malloc(10));
+    ebb_free(NULL);
+    errno = 0;
+    CHECK(ebb_malloc(hidden(SIZE_MAX)) == NULL && errno == ENOMEM);
+    errno = 0;
+    CHECK(ebb_calloc(hidden(SIZE_MAX / 2), 3) == NULL && errno == ENOMEM);
+}
+
+static void aligned_blocks(void) {
+    void *a = ebb_aligned_alloc(64, 100), *b = ebb_memalign(100, 100), *c = ebb_valloc(1), *d = ebb_pvalloc(1), *e = NULL;
+    CHECK(ebb_posix_memalign(&e, 4096, 100) == 0);
+    CHECK(aligned(a, 64) && aligned(b, 128) && aligned(c, 4096) && aligned(d, 4096) && aligned(e, 4096));
+    ebb_free_aligned_sized(a, 64, 100);
+    ebb_free(b), ebb_free(c), ebb_free(d), ebb_free(e);
+    CHECK(ebb_posix_memalign(&e, 3, 100) == EINVAL);
+    a = ebb_new(100), b = ebb_new_aligned(100, 256);
+    CHECK(a && b && aligned(b, 256));
+    ebb_free(a), ebb_free(b);
+}
+
+static void budgets(void) {
+    CHECK(ebb_get_budget() == 0);
+    size_t reserve = ebb_get_reserve();
+    ebb_set_reserve(1 << 20);
+    CHECK(ebb_get_reserve() == 1 << 20);
+    ebb_set_budget(ebb_backed() + (32 << 20));
+    CHECK(ebb_get_budget() > 32 << 20);
+    errno = 0;
+    CHECK(ebb_malloc(64 << 20) == NULL && errno == ENOMEM);
+    void *fits = ebb_malloc(1 << 20);
+    CHECK(fits);
+    memset(fits, 1, 1 << 20);
+    CHECK(ebb_backed() <= ebb_get_budget());
+    ebb_free(fits);
+    ebb_set_budget(0);
+    ebb_set_reserve(reserve);
+    CHECK(ebb_get_budget() == 0);
+    void *large = ebb_malloc(64 << 20);
+    CHECK(large);
+    ebb_free(large);
+    size_t before = ebb_backed(), given_back = ebb_purge();
+    CHECK(ebb_backed() <= before && given_back <= before);
+}
+
+static void statistics(void) {
+    ebb_stats_t stats, old = {0};
+    stats.size = sizeof stats;
+    CHECK(ebb_get_stats(&stats) == 0 && stats.size == sizeof stats);
+    CHECK(stats.backed > 0 && stats.in_use > 0 && stats.budget == 0 && stats.failures > 0);
+    old.size = offsetof(ebb_stats_t, budget); /* what a program with an older, shorter struct would say */
+    CHECK(ebb_get_stats(&old) == 0 && old.backed > 0 && old.reserve == 0 && old.purges == 0);
+    old.size = 3;
+    CHECK(ebb_get_stats(&old) == EINVAL);
+
+    char text[1 << 16], little[8];
+    memset(little, 'x', sizeof little);
+    size_t length = ebb_write_stats(NULL, 0, EBB_STATS_TEXT);
+    CHECK(length > 20 && length < sizeof text);
+    CHECK(ebb_write_stats(little, 5, EBB_STATS_TEXT) > 5 && strlen(little) == 4 && little[5] == 'x');
+    CHECK(ebb_write_stats(text, sizeof text, EBB_STATS_TEXT) == strlen(text) && strstr(text, "backed"));
+    CHECK(ebb_write_stats(text, sizeof text, EBB_STATS_JSON) == strlen(text) && text[0] == '{');
+    CHECK(ebb_write_stats(text, sizeof text, 99) == 0);
+    CHECK(strcmp(ebb_version(), EBB_VERSION) == 0);
+}
+
+/* A cache of blocks of one size. */
+typedef struct {
+    pthread_mutex_t lock;
+    size_t used, capacity, block, scans;
+    int unregistered;
+    ebb_shrinker_t *shrinker;
+    void **objects;
+} cache_t;
+
+static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+    cache_t *cache = context;
+    CHECK(control->priority <= 12 && control->node == 0);
+    *objects = cache->used;
+    return cache->used > 0 ? EBB_COUNT_OBJECTS : EBB_COUNT_EMPTY;
+}
+
+static int scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
+    cache_t *cache = context;
+    if (pthread_mutex_trylock(&cache->lock) != 0) return EBB_SCAN_STOP;
+    CHECK(control->to_scan > 0 && control->scanned == control->to_scan && result->objects == 0);
+    cache->unregistered = ebb_shrinker_unregister(cache->shrinker); /* refused here */
+    cache->scans++;
+    size_t objects = control->to_scan < cache->used ? control->to_scan : cache->used;
+    for (size_t i = 0; i < objects; i++) ebb_free(cache->objects[--cache->used]);
+    control->scanned = objects;
+    result->objects = objects;
+    result->bytes = objects * cache->block;
+    pthread_mutex_unlock(&cache->lock);
+    return EBB_SCAN_FREED;
+}
+
+static void shrinkers(void) {
+    static void *objects[65536];
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 0, 65536, 3000, 0, 0, NULL, objects};
+    ebb_shrinker_ops_t ops = {.name = "test cache", .count = count, .scan = scan, .context = &cache};
+    CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+    ebb_set_budget(ebb_backed() + (32 << 20));
+    for (size_t i = 0; i < cache.capacity; i++) { /* six times the budget */
+        void *object = ebb_malloc(cache.block);
+        CHECK(object);
+        memset(object, 1, cache.block);
+        cache.objects[cache.used++] = object;
+        CHECK(ebb_backed() <= ebb_get_budget());
+    }
+    CHECK(cache.scans > 0 && cache.unregistered == EDEADLK);
+    char text[1 << 16];
+    ebb_write_stats(text, sizeof text, EBB_STATS_TEXT);
+    CHECK(strstr(text, "test cache"));
+
+    CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+    size_t scans = cache.scans;
+    CHECK(ebb_malloc(48 << 20) == NULL && cache.scans == scans); /* nobody is asked any more */
+    ebb_set_budget(0);
+    while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
+}
+
+static void bad_shrinkers(void) {
+    ebb_shrinker_t *out = NULL;
+    ebb_shrinker_ops_t good = {.name = "x", .count = count, .scan = scan, .seeks = EBB_SEEKS_NONE, .batch = 7};
+    ebb_shrinker_ops_t bad = good;
+    bad.name = NULL;
+    CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
+    bad = good, bad.name = "\xff";
+    CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
+    bad = good, bad.scan = NULL;
+    CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
+    bad = good, bad.flags = 1u << 31;
+    CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
+    good.flags = EBB_SHRINKER_NODE_AWARE;
+    CHECK(ebb_shrinker_register(&good, &out) == 0 && out != NULL);
+    CHECK(ebb_shrinker_unregister(out) == 0 && ebb_shrinker_unregister(NULL) == 0);
+}
+
+int main(void) {
+    blocks();
+    aligned_blocks();
+    budgets();
+    statistics();
+    shrinkers();
+    bad_shrinkers();
+    puts("ebb_api: ok");
+    return 0;
+}
