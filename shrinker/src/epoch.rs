@@ -3,6 +3,9 @@
 //! A guard keeps every record that could be reached when it was entered from being freed. What seize 0.5.1 asks of us:
 //!
 //! - making a collector, a thread's first guard and each retirement allocate: none of them happens under a lock;
+//! - an allocation that fails in the middle of seize must not come back to seize by way of a walk: its state is half
+//!   changed, and so is the standard library's while seize registers a destructor. [`inside`] is true then, and
+//!   walks return at once;
 //! - guards nest, so an outer guard would silently keep an inner one entered: [`assert_outside`] checks the depth
 //!   before any code of a user runs;
 //! - a thread gives its id back when it exits, under a lock that may allocate, and cannot enter afterwards. Rust runs
@@ -47,9 +50,14 @@ pub fn thread_exiting() -> bool {
     EXITING.get()
 }
 
+/// Whether this thread is in a guard, or in seize.
+pub(crate) fn inside() -> bool {
+    DEPTH.with(Cell::get) != 0
+}
+
 /// Asserts that this thread is in no guard. Called before anything of a user runs.
 pub(crate) fn assert_outside() {
-    debug_assert_eq!(DEPTH.with(Cell::get), 0, "user code under a guard");
+    debug_assert!(!inside(), "user code under a guard");
 }
 
 /// The collector of one list, made at first use.
@@ -78,6 +86,7 @@ impl Epoch {
 
     #[cold]
     fn make(&self) -> *mut Collector {
+        let _depth = Depth::deeper();
         let new = Box::into_raw(Box::new(Collector::new().batch_size(1)));
         let made = self.collector.compare_exchange(
             ptr::null_mut(),
@@ -99,11 +108,13 @@ impl Epoch {
 
     /// Enters a guard. Never on an exiting thread, never under a lock.
     pub(crate) fn enter(&self) -> Guard {
+        // First: what seize allocates counts as inside already.
+        let depth = Depth::deeper();
         let inner = self.ready().enter();
         arm();
         Guard {
             inner,
-            _depth: Depth::deeper(),
+            _depth: depth,
         }
     }
 
@@ -116,6 +127,7 @@ impl Epoch {
         // Relaxed: a hint.
         PENDING.fetch_add(1, Ordering::Relaxed);
         RETIRED.set(true);
+        let _depth = Depth::deeper();
         // SAFETY: the caller's clauses are those of seize, and `reclaim` is for boxes.
         unsafe { self.ready().retire(object.as_ptr(), reclaim) };
         arm();
@@ -170,7 +182,8 @@ impl Guard {
     }
 }
 
-/// How many guards this thread is in.
+/// How many guards this thread is in, calls into seize that may allocate included: a walk in the middle of one (the
+/// allocation failed, and the allocator asks for memory) calls nothing.
 struct Depth;
 
 impl Depth {

@@ -54,15 +54,16 @@
 //! # What a callback may do
 //!
 //! It runs in the middle of a failing allocation of any thread: try-lock only, allocate as little as possible, never
-//! block. It never runs twice at the same time for one shrinker. It may register and unregister other shrinkers, but
-//! not unregister itself.
+//! block. It never runs twice at the same time for one shrinker. It may register other shrinkers. It cannot unregister
+//! itself. Unregistering another waits for that one's callbacks: two that do it to each other wait for ever.
+//! A walk in the middle of a callback calls nothing, so an allocation that fails there just fails.
 //!
 //! # Layers
 //!
 //! Each file imports only from files above it:
-//! `sync` (std or loom) < `lock`, `state`, `epoch` (seize) < `shrink` (the trait) < `pressure` (arithmetic) <
-//! `stats` < `record` (one shrinker) < `chain` (the links) < `walk` (the types of a walk) < `list` (the walk itself,
-//! and its proof) < `removal`, `fork` < `registration`.
+//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize) < `shrink` (the trait) < `pressure` (arithmetic) <
+//! `stats` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `list` (the walk itself,
+//! and its proof) < `snapshot`, `removal`, `fork` < `registration`.
 
 mod chain;
 mod epoch;
@@ -70,13 +71,17 @@ mod fork;
 mod list;
 #[forbid(unsafe_code)]
 mod lock;
+mod memory;
 #[forbid(unsafe_code)]
 mod pressure;
 mod record;
+mod reference;
 mod registration;
 mod removal;
 #[forbid(unsafe_code)]
 mod shrink;
+#[forbid(unsafe_code)]
+mod snapshot;
 mod state;
 #[forbid(unsafe_code)]
 mod stats;
@@ -86,7 +91,8 @@ mod walk;
 
 pub use epoch::thread_exiting;
 pub use list::ShrinkerList;
-pub use registration::{Prepared, RegisterError, Registration, Shrinker, UnregisterError};
+pub use memory::RegisterError;
+pub use registration::{Prepared, Registration, Shrinker, UnregisterError};
 pub use shrink::{Count, Scan, Shrink, ShrinkControl};
 pub use stats::ShrinkerStats;
 pub use walk::{Visit, Walk, WalkReport};

@@ -26,25 +26,28 @@
 //! busy reclaimers cannot make it wait for ever.
 //!
 //! **Not yet initialised.** Registering links the record while its count is zero: a walker that comes by fails
-//! `try_get` and goes on, it needs nothing of the record but `next`. The *last* store sets the count to 1 (Release);
-//! `try_get` is an Acquire: whoever gets a reference sees the whole record.
+//! `try_get` and goes on, it needs nothing of the record but its constants and `next`, which the link carries (Release).
+//! The *last* store sets the count to 1 (Release); `try_get` is an Acquire: whoever gets a reference sees the whole
+//! record. Each of the two would do for what is written before the link, which is everything today.
 //!
 //! # Invariants
 //!
 //! Each names the test that fails when it is broken; how it was seen to fail is told there.
 //!
-//! - **I1** A record is unlinked only after its count has reached zero. `loom_walk_against_unregister`
+//! - **I1** A record is unlinked only after its count has reached zero. `loom_walk_between_two_removals`
 //! - **I2** The guard is entered before the reference is put. `loom_walk_against_unregister`
 //! - **I3** A record is freed only after every guard that could see it is left. `loom_walk_against_unregister`
 //! - **I4** Unlinking leaves the removed record's `next` intact. `loom_tail_stays_reachable`
-//! - **I5** Count 1 is the last store of a registration, and Release. `loom_register_publishes_everything`
+//! - **I5** Whoever takes a reference sees the whole record. `loom_register_publishes_everything`
 //! - **I6** The count never rises from zero. `state::tests::count_never_rises_from_zero`
 //! - **I7** A dying shrinker refuses new references. `unregister_is_not_starved`
-//! - **I8** Unregistering waits for running callbacks. `unregister_waits_for_a_running_callback`
+//! - **I8** Unregistering waits for running callbacks. `unregister_waits_for_a_running_callback`,
+//!   `loom_walk_against_unregister`
 //! - **I9** Unregistering does not wait for guards. `unregister_does_not_wait_for_guards`
 //! - **I10** No code of a user runs under a guard or the lock. `callbacks_run_outside_guards_and_lock`
 //! - **I11** A shrinker cannot be unregistered from inside its own callback. `unregister_inside_own_callback_is_refused`
-//! - **I12** Callbacks of one shrinker never run twice at the same time. `one_thread_per_shrinker`
+//! - **I12** Callbacks of one shrinker never run twice at the same time. `loom_one_walker_at_a_time`,
+//!   `one_thread_per_shrinker`
 //! - **I13** A callback that panicked is never called again. `a_panicking_callback_is_quarantined`
 //! - **I14** A walk that is broken off is continued by the next one behind the last visited shrinker. `cursor_rotates`
 //! - **I15** A walk visits no shrinker that was registered after it began. `walk_is_bounded_by_its_start`
@@ -55,13 +58,10 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::chain::Chain;
-use crate::epoch::{self, Guard, assert_outside};
-use crate::record::{Record, with_frame};
-use crate::stats::ShrinkerStats;
+use crate::epoch::{self, assert_outside};
+use crate::record::{Record, in_callback, with_frame};
+use crate::reference::Reference;
 use crate::walk::{Visit, Walk, WalkReport};
-
-/// How many snapshots are taken under the lock at a time.
-const SNAPSHOTS: usize = 8;
 
 /// A lockless list of shrinkers. Meant to be a static: `static LIST: ShrinkerList = ShrinkerList::new();`
 #[derive(Debug)]
@@ -109,8 +109,11 @@ impl ShrinkerList {
     /// the one that the last walk visited last.
     ///
     /// `visit` runs after each call; [`ControlFlow::Break`] says that the request is satisfied and ends the walk. It
-    /// may take long, allocate, and walk again; it may not unregister the shrinker just visited. On an exiting thread
-    /// ([`thread_exiting`](crate::thread_exiting)) nothing is called.
+    /// may take long and allocate; it may not unregister the shrinker just visited.
+    ///
+    /// Nothing is called, and the report is empty, on an exiting thread ([`thread_exiting`](crate::thread_exiting)) and
+    /// in the middle of another walk of the same thread, over whatever list: a callback or visitor whose own allocation
+    /// fails has to do without. So walks never recurse, and an allocator may call this wherever an allocation fails.
     ///
     /// The first walk of a thread allocates a little (seize's thread id).
     pub fn walk(
@@ -118,7 +121,7 @@ impl ShrinkerList {
         walk: &Walk,
         visit: &mut dyn FnMut(&Visit) -> ControlFlow<()>,
     ) -> WalkReport {
-        if self.is_empty() || epoch::thread_exiting() {
+        if self.is_empty() || epoch::thread_exiting() || epoch::inside() || in_callback() {
             return WalkReport::default();
         }
         let Some(chain) = self.chain() else {
@@ -140,35 +143,6 @@ impl ShrinkerList {
         };
         self.sweep();
         report
-    }
-
-    /// Calls `f` with a snapshot of each registered shrinker, oldest first. Allocates nothing; `f` runs outside guards
-    /// and locks and holds up nobody: it may even unregister the shrinker it is shown. Works on any thread.
-    pub fn for_each(&self, f: &mut dyn FnMut(&ShrinkerStats)) {
-        let Some(chain) = self.chain() else { return };
-        let (mut shown, last) = (0, chain.last_id());
-        loop {
-            let mut snapshots = [None; SNAPSHOTS];
-            let mut room = snapshots.iter_mut();
-            let more = chain.lock.with(|| {
-                chain.find(|record| {
-                    let wanted = record.id() > shown && record.state.is_open();
-                    wanted
-                        && room
-                            .next()
-                            .map(|slot| *slot = Some(record.stats()))
-                            .is_none()
-                })
-            });
-            for stats in snapshots.iter().flatten().filter(|stats| stats.id <= last) {
-                assert_outside();
-                shown = stats.id;
-                f(stats);
-            }
-            if more.is_none() || shown >= last {
-                return;
-            }
-        }
     }
 }
 
@@ -256,33 +230,5 @@ impl Walker<'_> {
             self.chain.set_cursor(record.id());
             (self.visit)(&Visit::new(record.name(), node, &outcome))
         })
-    }
-}
-
-/// A reference to a record: its cache is alive and it stays linked.
-struct Reference {
-    chain: &'static Chain,
-    record: NonNull<Record>,
-}
-
-impl Reference {
-    /// Step 2. `record` was found under the guard.
-    fn try_get(chain: &'static Chain, record: NonNull<Record>, _: &Guard) -> Option<Self> {
-        // SAFETY: I3: the guard keeps what was found under it.
-        let found = unsafe { record.as_ref() };
-        found.state.try_get().then_some(Self { chain, record })
-    }
-
-    fn record(&self) -> &Record {
-        // SAFETY: I1: referenced, so linked, so neither retired nor freed.
-        unsafe { self.record.as_ref() }
-    }
-}
-
-impl Drop for Reference {
-    fn drop(&mut self) {
-        // I2: under a guard, the caller's or, when a visitor panicked, this one: the wake-up still names the record.
-        let _guard = self.chain.enter();
-        self.record().state.put();
     }
 }

@@ -10,7 +10,8 @@
 //! Two things differ from the kernel, both on purpose. An *exhaustive* job scans everything twice over (a first pass
 //! may only clear "recently used" marks) down to the last object, whatever the seeks: without it a cache of 50 objects
 //! with seeks 8 is never scanned at all. And no callback can make the loop endless: a scan that says it looked at
-//! nothing ends it, and the number of calls is capped.
+//! nothing ends it, and the number of calls is capped: a cache so large that its batch would need more is asked for
+//! larger batches.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -77,7 +78,8 @@ impl Plan {
                 .saturating_add(delta)
                 .min(most),
         };
-        let batch = job.batch.max(1);
+        // A cache too large for its batch is asked for more at once, not more often.
+        let batch = job.batch.max(left.div_ceil(MAX_CALLS / 2)).max(1);
         Self {
             freeable,
             due: deferred.saturating_add(delta),

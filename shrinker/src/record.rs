@@ -220,6 +220,11 @@ pub(crate) fn with_frame<R>(record: &Record, f: impl FnOnce() -> R) -> R {
     f()
 }
 
+/// Whether any callback or visitor runs on this thread's stack.
+pub(crate) fn in_callback() -> bool {
+    !FRAMES.with(std::cell::Cell::get).is_null()
+}
+
 /// How many callbacks of `record` run on this thread's stack.
 pub(crate) fn frames(record: &Record) -> u32 {
     let mut top = FRAMES.with(std::cell::Cell::get).cast::<Frame>();

@@ -1,6 +1,5 @@
 //! Putting a shrinker on a list, in two steps: prepare takes all memory and may fail, register cannot.
 
-use std::alloc::{Layout, alloc};
 use std::error::Error;
 use std::fmt;
 use std::ptr::{self, NonNull};
@@ -8,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::chain::Chain;
 use crate::list::ShrinkerList;
+use crate::memory::{RegisterError, try_box};
 use crate::record::{Record, Settings, frames};
 use crate::shrink::Shrink;
 use crate::stats::{Name, ShrinkerStats};
@@ -197,22 +197,6 @@ impl fmt::Debug for Prepared {
     }
 }
 
-/// Why a shrinker could not be prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// There is no memory for it.
-    OutOfMemory,
-}
-
-impl fmt::Display for RegisterError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no memory for a shrinker")
-    }
-}
-
-impl Error for RegisterError {}
-
 /// Why a shrinker could not be unregistered.
 #[derive(Debug)]
 pub enum UnregisterError {
@@ -246,21 +230,4 @@ impl ShrinkerList {
         }
         self.chain().ok_or(RegisterError::OutOfMemory)
     }
-}
-
-/// A box, or an error where `Box::new` would end the process.
-fn try_box<T>(value: T) -> Result<Box<T>, RegisterError> {
-    let layout = Layout::new::<T>();
-    if layout.size() == 0 {
-        return Ok(Box::new(value));
-    }
-    // SAFETY: the size is not zero.
-    let memory = unsafe { alloc(layout) }.cast::<T>();
-    if memory.is_null() {
-        return Err(RegisterError::OutOfMemory);
-    }
-    // SAFETY: fresh memory of the right layout.
-    unsafe { memory.write(value) };
-    // SAFETY: allocated as a box of this type would be, and initialised.
-    Ok(unsafe { Box::from_raw(memory) })
 }

@@ -21,14 +21,29 @@ loom::thread_local! {
     pub(crate) static FRAMES: Cell<*const ()> = Cell::new(ptr::null());
 }
 
-/// Lets other threads run; the caller looks again.
-pub(crate) fn wait(_: &AtomicU32, _: u32) {
-    loom::thread::yield_now();
+loom::lazy_static! {
+    /// The kernel's side of all futexes.
+    static ref SLEEPERS: (loom::sync::Mutex<()>, loom::sync::Condvar) = Default::default();
 }
 
-/// Wakes nobody, since waiters look again by themselves; but names the word, as the real call does.
+/// Sleeps while `word` is `expected`. A wake-up that is missing shows as a deadlock.
+pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+    let (lock, sleepers) = &*SLEEPERS;
+    let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    // A read-modify-write: the kernel compares the latest value. Relaxed: it carries nothing.
+    if word.fetch_add(0, Ordering::Relaxed) == expected {
+        drop(sleepers.wait(held));
+    }
+}
+
+/// Wakes every sleeper, on whatever word; the others look again and go back to sleep. Names the word, as the real
+/// call does.
 pub(crate) fn wake(word: &AtomicU32) {
     assert_alive(ptr::from_ref(word).addr(), "a waker named a freed word");
+    let (lock, sleepers) = &*SLEEPERS;
+    let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
+    sleepers.notify_all();
+    drop(held);
 }
 
 /// First and last byte of everything that is gone. Retired memory is leaked, so addresses never come back.

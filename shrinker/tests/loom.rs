@@ -88,16 +88,17 @@ fn walk(list: &ShrinkerList) -> usize {
     report.visited
 }
 
-fn model(f: impl Fn() + Sync + Send + 'static) {
+/// Every schedule with at most so many preemptions.
+fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
+    builder.preemption_bound = Some(preemptions);
     builder.check(f);
 }
 
 /// I5: a walker either passes over a shrinker that is being registered, or sees all of it.
 #[test]
 fn loom_register_publishes_everything() {
-    model(|| {
+    model(3, || {
         let list = list();
         // One is registered already, so that the new one is linked behind a record, not at the head.
         let (first, _) = prepare(list);
@@ -117,7 +118,7 @@ fn loom_register_publishes_everything() {
 /// I1, I2, I3, I8: nothing freed is touched, and no callback runs after unregistering has returned.
 #[test]
 fn loom_walk_against_unregister() {
-    model(|| {
+    model(3, || {
         let list = list();
         let (first, seen) = prepare(list);
         let (second, _) = prepare(list);
@@ -132,10 +133,27 @@ fn loom_walk_against_unregister() {
     });
 }
 
+/// I1: while a walk is in a callback of the first, outside the guard, both are taken off by different threads. If the
+/// first were unlinked under the walk, its `next` would go on naming the second, which is freed. Seen to fail with
+/// `chain.remove` before `state.wait`: "a link led to freed memory".
+#[test]
+fn loom_walk_between_two_removals() {
+    model(2, || {
+        let list = list();
+        let (first, second) = (prepare(list), prepare(list));
+        let (first, second) = (first.0.register(), second.0.register());
+        let walker = thread::spawn(move || walk(list));
+        let other = thread::spawn(move || first.unregister().unwrap());
+        second.unregister().unwrap();
+        other.join().unwrap();
+        walker.join().unwrap();
+    });
+}
+
 /// I4: whoever stands on a record while it and its neighbour are unlinked still reaches the rest of the list.
 #[test]
 fn loom_tail_stays_reachable() {
-    model(|| {
+    model(3, || {
         let list = list();
         let (first, second, third) = (prepare(list), prepare(list), prepare(list));
         let (first, second) = (first.0.register(), second.0.register());
@@ -152,7 +170,7 @@ fn loom_tail_stays_reachable() {
 /// Two writers at once, and a walker that meets both.
 #[test]
 fn loom_unregister_against_unregister() {
-    model(|| {
+    model(3, || {
         let list = list();
         let (first, second) = (prepare(list), prepare(list));
         let (first, second) = (first.0.register(), second.0.register());
@@ -182,7 +200,7 @@ fn loom_one_walker_at_a_time() {
             Scan::Stop
         }
     }
-    model(|| {
+    model(3, || {
         let list = list();
         let cache = Exclusive(UnsafeCell::new(0));
         let registration = Shrinker::new("one").register(list, cache).unwrap();

@@ -1,0 +1,158 @@
+//! Caches and shorthands that the tests share.
+#![allow(dead_code, unreachable_pub)]
+
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl, ShrinkerList, Walk, WalkReport};
+
+/// Long enough for anything that is not stuck.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A list of its own for each test.
+pub fn list() -> &'static ShrinkerList {
+    Box::leak(Box::default())
+}
+
+/// A walk at `priority` over one node, to the end.
+pub fn walk(list: &ShrinkerList, priority: u8) -> WalkReport {
+    let walk = Walk {
+        priority,
+        ..Walk::default()
+    };
+    list.walk(&walk, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The last pass before a failure.
+pub fn walk_for_all(list: &ShrinkerList) -> WalkReport {
+    let walk = Walk {
+        priority: 0,
+        exhaustive: true,
+        ..Walk::default()
+    };
+    list.walk(&walk, &mut |_| ControlFlow::Continue(()))
+}
+
+/// Runs `f` on a thread of its own and fails, instead of hanging, when it is stuck.
+pub fn in_time<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = mpsc::channel();
+    let thread = thread::spawn(move || sender.send(f()));
+    let result = receiver.recv_timeout(PATIENCE);
+    if let Err(mpsc::RecvTimeoutError::Disconnected) = result {
+        std::panic::resume_unwind(thread.join().expect_err("nothing was sent"));
+    }
+    result.unwrap_or_else(|_| panic!("stuck: {what}"))
+}
+
+/// Waits until `condition` holds.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {what}");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// A cache made of two closures.
+pub struct Fake<C, S> {
+    pub count: C,
+    pub scan: S,
+}
+
+impl<C, S> Shrink for Fake<C, S>
+where
+    C: Fn(&ShrinkControl) -> Count + Send + Sync,
+    S: Fn(&mut ShrinkControl) -> Scan + Send + Sync,
+{
+    fn count(&self, ctl: &ShrinkControl) -> Count {
+        (self.count)(ctl)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        (self.scan)(ctl)
+    }
+}
+
+/// An empty cache that runs `f` when it is asked.
+pub fn on_count(f: impl Fn() + Send + Sync + 'static) -> impl Shrink + 'static {
+    Fake {
+        count: move |_: &ShrinkControl| {
+            f();
+            Count::Empty
+        },
+        scan: |_: &mut ShrinkControl| Scan::Stop,
+    }
+}
+
+/// A cache of `n` objects (always) that runs `scan`.
+pub fn on_scan(
+    n: usize,
+    scan: impl Fn(&mut ShrinkControl) -> Scan + Send + Sync + 'static,
+) -> impl Shrink + 'static {
+    Fake {
+        count: move |_: &ShrinkControl| Count::of(n),
+        scan,
+    }
+}
+
+/// An honest cache of objects of 16 bytes.
+#[derive(Default)]
+pub struct Pile {
+    pub objects: AtomicUsize,
+    /// The largest `to_scan` seen.
+    pub largest: AtomicUsize,
+}
+
+impl Pile {
+    /// A pile that lives for ever, so that tests can look at it.
+    pub fn leak(objects: usize) -> &'static Self {
+        Box::leak(Box::new(Self {
+            objects: AtomicUsize::new(objects),
+            largest: AtomicUsize::new(0),
+        }))
+    }
+
+    pub fn left(&self) -> usize {
+        self.objects.load(Ordering::SeqCst)
+    }
+
+    pub fn largest(&self) -> usize {
+        self.largest.load(Ordering::SeqCst)
+    }
+}
+
+/// The cache in front of a pile.
+pub struct Front(pub &'static Pile);
+
+impl Shrink for Front {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(self.0.left())
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        self.0.largest.fetch_max(ctl.to_scan(), Ordering::SeqCst);
+        let objects = self.0.left().min(ctl.to_scan());
+        self.0.objects.fetch_sub(objects, Ordering::SeqCst);
+        Scan::Freed {
+            objects,
+            bytes: 16 * objects,
+        }
+    }
+}
+
+/// Sets a flag when it is dropped.
+pub struct Flag(pub &'static AtomicUsize);
+
+impl Drop for Flag {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A counter that lives for ever.
+pub fn counter() -> &'static AtomicUsize {
+    Box::leak(Box::default())
+}
