@@ -232,3 +232,7 @@ impl Walker<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 //! The kernel mixes counts and special answers in one unsigned number, and was bitten by it; here they are enums.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 /// What [`Shrink::count`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,4 +105,15 @@ pub trait Shrink: Send + Sync {
     /// Looks at up to [`ctl.to_scan()`](ShrinkControl::to_scan) objects and frees what it can. Called only after
     /// `count` answered [`Count::Objects`].
     fn scan(&self, ctl: &mut ShrinkControl) -> Scan;
+}
+
+/// A cache that is shared with its users: register a clone of the `Arc`.
+impl<T: Shrink + ?Sized> Shrink for Arc<T> {
+    fn count(&self, ctl: &ShrinkControl) -> Count {
+        (**self).count(ctl)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        (**self).scan(ctl)
+    }
 }

@@ -4,8 +4,8 @@
 mod common;
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use common::*;
@@ -35,27 +35,23 @@ fn fork(list: &ShrinkerList, child: impl FnOnce() -> bool) -> bool {
     libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
 }
 
-/// A cache whose callback says that it came and stays until it is let go.
+/// A shrinker, and a thread in its callback that stays there until it is let go: the first call alone waits.
 fn blocked(
     list: &'static ShrinkerList,
 ) -> (
     Registration,
     thread::JoinHandle<WalkReport>,
-    mpsc::Sender<()>,
+    &'static AtomicUsize,
 ) {
-    let (came, arrivals) = mpsc::channel();
-    let (go, leave) = mpsc::channel::<()>();
-    let leave = Mutex::new(leave);
+    let (came, go) = (counter(), counter());
     let cache = on_count(move || {
-        // In a child nobody lets it go: only the first call waits.
-        let _ = came.send(());
-        if let Ok(leave) = leave.try_lock() {
-            let _ = leave.recv();
+        if came.fetch_add(1, Ordering::SeqCst) == 0 {
+            until("it is let go", || go.load(Ordering::SeqCst) != 0);
         }
     });
     let registration = Shrinker::new("blocked").register(list, cache).unwrap();
     let walker = thread::spawn(move || walk(list, 12));
-    arrivals.recv_timeout(PATIENCE).unwrap();
+    until("the callback", || came.load(Ordering::SeqCst) != 0);
     (registration, walker, go)
 }
 
@@ -73,28 +69,21 @@ fn forked_child_can_unregister_and_walk() {
     let slot = Mutex::new(Some((registration, second)));
     let ok = fork(list, || {
         let (registration, second) = slot.lock().unwrap().take().unwrap();
-        let mut visited = 0;
-        list.walk(&Walk::default(), &mut |visit| {
-            visited += 1;
-            match visit.name() {
-                "second" => ControlFlow::Continue(()),
-                _ => ControlFlow::Break(()),
-            }
-        });
+        let both = walk(list, 12).visited == 2;
         let third = Shrinker::new("third").register(list, on_count(|| ()));
         second.unregister().unwrap();
-        // The cache's own lock is held by a thread that is not here: only its record ends, by way of `drop`.
+        // A thread that is not here is in its callback.
         drop(registration);
         let gone = drops.load(Ordering::SeqCst) == 1;
         let walked = walk(list, 12).visited == 1;
         drop(third);
-        visited >= 1 && gone && walked && list.is_empty()
+        both && gone && walked && list.is_empty()
     });
+    go.store(1, Ordering::SeqCst);
     assert!(ok, "the child failed or hung");
     assert_eq!(drops.load(Ordering::SeqCst), 0, "the parent's is alive");
-    go.send(()).unwrap();
-    drop(go);
-    assert_eq!(walker.join().unwrap().visited, 2);
+    // The second one came after its walk had begun.
+    assert_eq!(walker.join().unwrap().visited, 1);
     drop(slot);
     assert!(list.is_empty());
 }
@@ -172,8 +161,8 @@ fn a_removal_that_was_cut_off_is_in_nobodys_way() {
         registration.unwrap().unregister().unwrap();
         visited == 1 && walk(list, 0).visited == 0
     });
+    go.store(1, Ordering::SeqCst);
     assert!(ok, "the child failed or hung");
-    go.send(()).unwrap();
     walker.join().unwrap();
     remover.join().unwrap();
     assert!(list.is_empty());

@@ -1,0 +1,84 @@
+//! Tests that need a process of their own: another mode, a budget, a figure that others would disturb.
+
+use std::env;
+use std::process::Command;
+
+/// Names the test that a child process is to run.
+const CHILD: &str = "EBB_TEST_CHILD";
+
+/// Runs the body of the test `name` in a child process of its own.
+///
+/// # Panics
+/// When the child fails; its output is in the message.
+pub fn alone(name: &str, body: impl FnOnce()) {
+    run(name, body, &[&[]]);
+}
+
+/// Runs the body of the test `name` in two child processes: by restartable sequences, and by the fallback.
+///
+/// # Panics
+/// When a child fails; its output is in the message.
+pub fn in_both_modes(name: &str, body: impl FnOnce()) {
+    run(name, body, &[&[], &[("EBB_NO_RSEQ", "1")]]);
+}
+
+fn run(name: &str, body: impl FnOnce(), environments: &[&[(&str, &str)]]) {
+    if env::var_os(CHILD).is_some_and(|child| child == name) {
+        return body();
+    }
+    let program = env::current_exe().expect("this test's own path");
+    for environment in environments {
+        let output = Command::new(&program)
+            .args([name, "--exact", "--nocapture", "--test-threads=1"])
+            .env(CHILD, name)
+            .envs(environment.iter().copied())
+            .output()
+            .expect("the test's own program can be started");
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success() && out.contains("1 passed"),
+            "{name} with {environment:?}: {}\n{out}\n{err}",
+            output.status
+        );
+    }
+}
+
+/// This process's resident memory, in bytes.
+///
+/// # Panics
+/// When `/proc` is not there.
+#[must_use]
+pub fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").expect("/proc is mounted");
+    let pages: usize = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .expect("the second number of statm");
+    pages * 4096
+}
+
+/// Random numbers, the same for the same seed.
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// A sequence of its own for each seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0xD1B5_4A32_D192_ED03)
+    }
+
+    /// A number below `bound`, which is not 0.
+    pub fn below(&mut self, bound: usize) -> usize {
+        // xorshift64*
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16;
+        (high as usize) % bound
+    }
+}

@@ -1,0 +1,115 @@
+//! Freed memory goes back to the system: at once beyond a bound, all of it on request.
+
+use ebb_tests::{Random, alone, in_both_modes, resident};
+use ebbmalloc::raw;
+
+const MIB: usize = 1 << 20;
+
+/// What may be kept without being asked for: this, or an eighth of what is in use.
+const KEPT: usize = 16 * MIB;
+
+/// 512 MiB in blocks of 16 bytes to 4 MiB, every page touched.
+fn fill(random: &mut Random) -> Vec<(*mut u8, usize)> {
+    let mut blocks = Vec::new();
+    let mut total = 0;
+    while total < 512 * MIB {
+        let bits = 4 + random.below(19);
+        let size = 16 + random.below(1 << bits);
+        let block = raw::alloc(size);
+        assert!(!block.is_null());
+        for offset in (0..size).step_by(4096) {
+            // SAFETY: inside a new block.
+            unsafe { block.add(offset).write(1) };
+        }
+        total += size;
+        blocks.push((block, size));
+    }
+    blocks
+}
+
+fn kept() -> (usize, usize) {
+    let stats = ebbmalloc::stats();
+    let in_use = stats.in_use as usize;
+    (
+        ebbmalloc::backed() - stats.metadata as usize - in_use,
+        in_use,
+    )
+}
+
+#[test]
+fn freed_memory_goes_back() {
+    in_both_modes("freed_memory_goes_back", || {
+        let mut random = Random::new(7);
+        let small = raw::alloc(1);
+        let start = resident();
+        let mut blocks = fill(&mut random);
+        assert!(resident() > start + 500 * MIB);
+        // In random order, so that slabs come free late.
+        while !blocks.is_empty() {
+            let (block, _) = blocks.swap_remove(random.below(blocks.len()));
+            // SAFETY: live, used no more.
+            unsafe { raw::free(block) };
+        }
+        drop(blocks);
+        let (kept, in_use) = kept();
+        assert!(
+            kept <= KEPT.max(in_use / 8),
+            "{kept} bytes kept with {in_use} in use\n{}",
+            ebbmalloc::stats()
+        );
+        ebbmalloc::purge();
+        let rest = resident().saturating_sub(start);
+        assert!(rest <= 10 * MIB, "{rest} bytes more than at the start");
+        // SAFETY: live, used no more.
+        unsafe { raw::free(small) };
+    });
+}
+
+/// The bound holds all the way down, not only at the end: in each size class by itself, freed in order.
+#[test]
+fn the_bound_holds_for_every_size() {
+    alone("the_bound_holds_for_every_size", || {
+        for size in [16, 64, 500, 3_000, 20_000, 100_000, 400_000, 1_500_000] {
+            let blocks: Vec<_> = (0..64 * MIB / size).map(|_| raw::alloc(size)).collect();
+            for block in blocks {
+                // SAFETY: live, used no more.
+                unsafe { raw::free(block) };
+            }
+            let (kept, in_use) = kept();
+            assert!(
+                kept <= KEPT.max(in_use / 8),
+                "{size}: {kept} bytes kept\n{}",
+                ebbmalloc::stats()
+            );
+        }
+    });
+}
+
+/// The backed figure is what the system really backs: never less than what is resident, and close to it when all
+/// is touched.
+#[test]
+fn backed_is_true() {
+    alone("backed_is_true", || {
+        let (resident_before, backed_before) = (resident(), ebbmalloc::backed());
+        let mut random = Random::new(3);
+        let blocks = fill(&mut random);
+        let (more_resident, more_backed) = (
+            resident() - resident_before,
+            ebbmalloc::backed() - backed_before,
+        );
+        assert!(
+            more_backed + 4 * MIB >= more_resident,
+            "backed {more_backed}, resident {more_resident}"
+        );
+        assert!(
+            more_backed <= more_resident * 5 / 4 + 4 * MIB,
+            "backed {more_backed}, resident {more_resident}"
+        );
+        for (block, _) in blocks {
+            // SAFETY: live, used no more.
+            unsafe { raw::free(block) };
+        }
+        ebbmalloc::purge();
+        assert!(ebbmalloc::backed() <= backed_before + 8 * MIB);
+    });
+}
