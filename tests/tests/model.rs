@@ -248,11 +248,11 @@ fn drains_lose_nothing() {
                     scope.spawn(move || {
                         let mut random = Random::new(seed);
                         let mut mine: Vec<(*mut u64, u64)> = Vec::new();
-                        for step in 0..400_000_u64 {
+                        for step in 0..4_000_000_u64 {
                             if random.below(2) == 0 && mine.len() < 600 {
-                                let block = raw::alloc(32).cast::<u64>();
+                                let block = raw::alloc(16).cast::<u64>();
                                 let mark = seed << 32 | step;
-                                // SAFETY: a new block of 32 bytes.
+                                // SAFETY: a new block of 16 bytes.
                                 unsafe { block.write(mark) };
                                 mine.push((block, mark));
                             } else if let Some((block, mark)) = mine.pop() {
