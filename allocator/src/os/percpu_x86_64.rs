@@ -26,9 +26,8 @@
 //!
 //! # Before start, and where there is no area
 //!
-//! `HOT.rseq` begins as the offset of 32 bytes of our own (`thread_word_x86_64.rs`) whose CPU is 2^32 - 1, so every
-//! operation writes to harmless memory, finds its CPU out of range and fails. A thread whose area is not registered
-//! has a CPU of 2^32 - 1 and fails by the same compare.
+//! `HOT.cpus` is 0 at first, and is read before `HOT.rseq`: until both are set every operation fails at once and touches
+//! nothing. A thread whose area is not registered has a CPU of 2^32 - 1 and fails by the compare with `HOT.cpus`.
 //!
 //! No `lock` prefix, no fence: the commit is a plain store, ordered by x86-64 after those before it.
 
@@ -57,8 +56,7 @@ global_asm!(
     ".type ebb_hot, @object",
     ".size ebb_hot, 64",
     "ebb_hot:",
-    ".quad ebb_thread@TPOFF",
-    ".zero 56",
+    ".zero 64",
     ".popsection",
     ".pushsection .text.ebb_rseq_offset, \"ax\", @progbits",
     ".globl ebb_rseq_offset",
@@ -102,29 +100,29 @@ pub(crate) fn start(
     hot.pop.store(pop.as_ptr().addr(), Ordering::Relaxed);
     hot.push.store(push.as_ptr().addr(), Ordering::Relaxed);
     hot.rseq.store(*offset, Ordering::Relaxed);
-    // Release: pairs with the sequences' load of `cpus` (a plain load is an acquire on x86-64). A thread that still
-    // has the old `rseq` in a register reads its stand-in area, whose CPU is out of any range.
+    // Release: pairs with the sequences' load of `cpus` (a plain load is an acquire on x86-64): whoever sees it set sees
+    // the other three, `rseq` above all.
     hot.cpus.store(cpus, Ordering::Release);
     true
 }
 
 /// Whether this thread, now, can use the sequences.
 pub(crate) fn usable() -> bool {
+    let hot = hot();
+    // Acquire: pairs with the Release in `start`; read before `rseq`.
+    let cpus = hot.cpus.load(Ordering::Acquire);
+    if cpus == 0 {
+        return false;
+    }
+    // Relaxed: visible since `cpus` is set.
+    let rseq = hot.rseq.load(Ordering::Relaxed);
     let cpu: u64;
-    let rseq = area();
     // SAFETY: reads the thread's own area.
     unsafe {
         asm!("mov {cpu:e}, dword ptr fs:[{rseq} + 4]", cpu = out(reg) cpu, rseq = in(reg) rseq,
             options(nostack, preserves_flags, readonly));
     }
-    // Acquire: pairs with the Release in `start`.
-    (cpu as usize) < hot().cpus.load(Ordering::Acquire)
-}
-
-#[inline(always)]
-fn area() -> isize {
-    // Relaxed: either value is good.
-    hot().rseq.load(Ordering::Relaxed)
+    (cpu as usize) < cpus
 }
 
 /// Takes an object of `class` from this CPU's sheaf; 0 when it has none, or this thread has no fast path.
@@ -135,6 +133,11 @@ pub(crate) fn pop(class: usize) -> usize {
     // only store is to this CPU's word.
     unsafe {
         asm!(
+            "xor {object:e}, {object:e}",
+            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
+            "test {cpus}, {cpus}",
+            "je 33f",
+            "mov {rseq}, qword ptr [rip + ebb_hot]",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
@@ -147,7 +150,7 @@ pub(crate) fn pop(class: usize) -> usize {
             "mov qword ptr fs:[{rseq} + 8], {at}",
             "22:",
             "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, qword ptr [rip + ebb_hot + 8]",
+            "cmp {at}, {cpus}",
             "jae 33f",
             "mov {word}, qword ptr [rip + ebb_hot + 16]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
@@ -168,7 +171,8 @@ pub(crate) fn pop(class: usize) -> usize {
             word = out(reg) _,
             object = out(reg) object,
             class = in(reg) class,
-            rseq = in(reg) area(),
+            rseq = out(reg) _,
+            cpus = out(reg) _,
             options(nostack),
         );
     }
@@ -182,6 +186,10 @@ pub(crate) fn push(tag: usize, object: usize) -> bool {
     // SAFETY: as for `pop`; the slot above the top belongs to the sheaf, since the end was checked.
     unsafe {
         asm!(
+            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
+            "test {cpus}, {cpus}",
+            "je {fail}",
+            "mov {rseq}, qword ptr [rip + ebb_hot]",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
@@ -193,7 +201,7 @@ pub(crate) fn push(tag: usize, object: usize) -> bool {
             "mov qword ptr fs:[{rseq} + 8], {at}",
             "22:",
             "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, qword ptr [rip + ebb_hot + 8]",
+            "cmp {at}, {cpus}",
             "jae {fail}",
             "mov {word}, qword ptr [rip + ebb_hot + 24]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
@@ -216,7 +224,8 @@ pub(crate) fn push(tag: usize, object: usize) -> bool {
             word = out(reg) _,
             tag = in(reg) tag,
             object = in(reg) object,
-            rseq = in(reg) area(),
+            rseq = out(reg) _,
+            cpus = out(reg) _,
             fail = label { return false },
             options(nostack),
         );
@@ -231,6 +240,11 @@ pub(crate) fn peek(tag: usize) -> usize {
     // SAFETY: as for `pop`; nothing is stored.
     unsafe {
         asm!(
+            "xor {top:e}, {top:e}",
+            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
+            "test {cpus}, {cpus}",
+            "je 33f",
+            "mov {rseq}, qword ptr [rip + ebb_hot]",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
@@ -243,7 +257,7 @@ pub(crate) fn peek(tag: usize) -> usize {
             "mov qword ptr fs:[{rseq} + 8], {at}",
             "22:",
             "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, qword ptr [rip + ebb_hot + 8]",
+            "cmp {at}, {cpus}",
             "jae 33f",
             "mov {word}, qword ptr [rip + ebb_hot + 24]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
@@ -259,7 +273,8 @@ pub(crate) fn peek(tag: usize) -> usize {
             word = out(reg) _,
             top = out(reg) top,
             tag = in(reg) tag,
-            rseq = in(reg) area(),
+            rseq = out(reg) _,
+            cpus = out(reg) _,
             options(nostack),
         );
     }
@@ -272,6 +287,10 @@ pub(crate) fn exchange(tag: usize, expected: usize, new: usize) -> bool {
     // SAFETY: as for `pop`; `new` is the top of a sheaf that the caller owns.
     unsafe {
         asm!(
+            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
+            "test {cpus}, {cpus}",
+            "je {fail}",
+            "mov {rseq}, qword ptr [rip + ebb_hot]",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
@@ -283,7 +302,7 @@ pub(crate) fn exchange(tag: usize, expected: usize, new: usize) -> bool {
             "mov qword ptr fs:[{rseq} + 8], {at}",
             "22:",
             "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, qword ptr [rip + ebb_hot + 8]",
+            "cmp {at}, {cpus}",
             "jae {fail}",
             "mov {word}, qword ptr [rip + ebb_hot + 24]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
@@ -302,7 +321,8 @@ pub(crate) fn exchange(tag: usize, expected: usize, new: usize) -> bool {
             tag = in(reg) tag,
             expected = in(reg) expected,
             new = in(reg) new,
-            rseq = in(reg) area(),
+            rseq = out(reg) _,
+            cpus = out(reg) _,
             fail = label { return false },
             options(nostack),
         );
