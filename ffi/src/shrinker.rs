@@ -49,18 +49,22 @@ pub struct EbbScanResult {
 }
 
 /// How many objects could be freed, about. Must be quick. Answers `EBB_COUNT_...`.
-pub type EbbCount = unsafe extern "C" fn(
-    context: *mut c_void,
-    control: *const EbbShrinkControl,
-    objects: *mut usize,
-) -> c_int;
+pub type EbbCount = Option<
+    unsafe extern "C" fn(
+        context: *mut c_void,
+        control: *const EbbShrinkControl,
+        objects: *mut usize,
+    ) -> c_int,
+>;
 
 /// Frees up to `control->to_scan` objects, the least useful first. Answers `EBB_SCAN_...`.
-pub type EbbScan = unsafe extern "C" fn(
-    context: *mut c_void,
-    control: *mut EbbShrinkControl,
-    result: *mut EbbScanResult,
-) -> c_int;
+pub type EbbScan = Option<
+    unsafe extern "C" fn(
+        context: *mut c_void,
+        control: *mut EbbShrinkControl,
+        result: *mut EbbScanResult,
+    ) -> c_int,
+>;
 
 /// A cache that can give memory back.
 ///
@@ -73,9 +77,9 @@ pub struct EbbShrinkerOps {
     /// A name in UTF-8 for the statistics; copied.
     pub name: *const c_char,
     /// See `ebb_count_fn`.
-    pub count: Option<EbbCount>,
+    pub count: EbbCount,
     /// See `ebb_scan_fn`.
-    pub scan: Option<EbbScan>,
+    pub scan: EbbScan,
     /// Handed to the callbacks.
     pub context: *mut c_void,
     /// What an object costs to make again: 2 is usual and what 0 stands for; `EBB_SEEKS_NONE` is nothing.
@@ -115,9 +119,12 @@ fn to_c(control: &ShrinkControl) -> EbbShrinkControl {
 
 impl Shrink for Callbacks {
     fn count(&self, control: &ShrinkControl) -> Count {
+        let Some(count) = self.count else {
+            return Count::Unknown;
+        };
         let mut objects = 0;
         // SAFETY: the promise made at registration; both pointers are good for the call.
-        match unsafe { (self.count)(self.context, &to_c(control), &mut objects) } {
+        match unsafe { count(self.context, &to_c(control), &mut objects) } {
             EBB_COUNT_OBJECTS => Count::of(objects),
             EBB_COUNT_EMPTY => Count::Empty,
             _ => Count::Unknown,
@@ -125,13 +132,16 @@ impl Shrink for Callbacks {
     }
 
     fn scan(&self, control: &mut ShrinkControl) -> Scan {
+        let Some(scan) = self.scan else {
+            return Scan::Stop;
+        };
         let mut c = to_c(control);
         let mut result = EbbScanResult {
             objects: 0,
             bytes: 0,
         };
         // SAFETY: the promise made at registration; both pointers are good for the call.
-        let answer = unsafe { (self.scan)(self.context, &mut c, &mut result) };
+        let answer = unsafe { scan(self.context, &mut c, &mut result) };
         control.set_scanned(c.scanned);
         match answer {
             EBB_SCAN_FREED => Scan::Freed {
@@ -149,7 +159,8 @@ impl Shrink for Callbacks {
 ///
 /// `ops.name` is NULL or a C string.
 unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
-    if ops.name.is_null() || ops.flags & !EBB_SHRINKER_NODE_AWARE != 0 {
+    let complete = !ops.name.is_null() && ops.count.is_some() && ops.scan.is_some();
+    if !complete || ops.flags & !EBB_SHRINKER_NODE_AWARE != 0 {
         return None;
     }
     // SAFETY: the caller's clause, and it is not NULL.
@@ -166,8 +177,8 @@ unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
     Some((
         spec,
         Callbacks {
-            count: ops.count?,
-            scan: ops.scan?,
+            count: ops.count,
+            scan: ops.scan,
             context: ops.context,
         },
     ))

@@ -1,0 +1,518 @@
+/* ebbmalloc: a memory allocator that gives memory back before it gives up.
+ *
+ * Generated from the crate ebbmalloc-ffi; changes made here are lost. To make it anew:
+ * EBB_BLESS=1 cargo test -p ebb-tests --test header
+ */
+
+#ifndef EBBMALLOC_H
+#define EBBMALLOC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/** The version this header belongs to. */
+#define EBB_VERSION "0.1.0"
+
+#if defined(__GNUC__)
+#define EBB_ATTR(...) __attribute__((__VA_ARGS__))
+#else
+#define EBB_ATTR(...)
+#endif
+
+#if defined(__cplusplus)
+#define EBB_NOTHROW noexcept
+#elif defined(__GNUC__)
+#define EBB_NOTHROW EBB_ATTR(nothrow)
+#else
+#define EBB_NOTHROW
+#endif
+
+/**
+ * `ebb_write_stats`: text for people.
+ */
+#define EBB_STATS_TEXT 0
+
+/**
+ * `ebb_write_stats`: one JSON object.
+ */
+#define EBB_STATS_JSON 1
+
+/**
+ * `count` answers: there is nothing to free.
+ */
+#define EBB_COUNT_EMPTY 0
+
+/**
+ * `count` answers: cannot tell now, a lock is held. The cache is passed over this time.
+ */
+#define EBB_COUNT_UNKNOWN 1
+
+/**
+ * `count` answers: so many objects as were written to `*objects` could be freed.
+ */
+#define EBB_COUNT_OBJECTS 2
+
+/**
+ * `scan` answers: it looked at objects and freed those that `*result` says, perhaps none.
+ */
+#define EBB_SCAN_FREED 0
+
+/**
+ * `scan` answers: it can do nothing now, a lock is held. The cache is left alone for this walk.
+ */
+#define EBB_SCAN_STOP 1
+
+/**
+ * `flags`: the cache keeps its objects by NUMA node and looks at `control->node`.
+ */
+#define EBB_SHRINKER_NODE_AWARE 1
+
+/**
+ * `seeks` of a cache whose objects cost nothing to make again: half of them go at once.
+ */
+#define EBB_SEEKS_NONE UINT32_MAX
+
+/**
+ * A registered shrinker.
+ */
+typedef struct ebb_shrinker_t ebb_shrinker_t;
+
+/**
+ * The totals that `ebb_get_stats` gives. Later versions add fields at the end.
+ */
+typedef struct ebb_stats_t {
+  /**
+   * `sizeof(ebb_stats_t)`, set by the caller.
+   */
+  size_t size;
+  /**
+   * Bytes backed by the operating system.
+   */
+  uint64_t backed;
+  /**
+   * The budget, in bytes; 0 when there is none.
+   */
+  uint64_t budget;
+  /**
+   * The reserve, in bytes.
+   */
+  uint64_t reserve;
+  /**
+   * Bytes in blocks that the program holds, as their size classes count them.
+   */
+  uint64_t in_use;
+  /**
+   * Bytes in free blocks kept close to the CPUs.
+   */
+  uint64_t cached;
+  /**
+   * Bytes in whole free spans that are still backed.
+   */
+  uint64_t free_spans;
+  /**
+   * Bytes in large blocks that have a mapping of their own.
+   */
+  uint64_t mapped;
+  /**
+   * Bytes of the allocator's own bookkeeping.
+   */
+  uint64_t metadata;
+  /**
+   * Times an allocation met the budget's limit or the operating system's.
+   */
+  uint64_t failures;
+  /**
+   * Reclaims run because of that.
+   */
+  uint64_t reclaims;
+  /**
+   * Reclaims after which the allocation succeeded.
+   */
+  uint64_t satisfied;
+  /**
+   * Reclaims after which it still failed.
+   */
+  uint64_t failed;
+  /**
+   * Walks over the shrinkers.
+   */
+  uint64_t walks;
+  /**
+   * Bytes freed by reclaims and credited to the allocation that asked.
+   */
+  uint64_t bytes_credited;
+  /**
+   * Time spent in reclaims, in nanoseconds.
+   */
+  uint64_t reclaim_ns_total;
+  /**
+   * The longest reclaim, in nanoseconds.
+   */
+  uint64_t reclaim_ns_max;
+  /**
+   * Times the CPUs' free blocks were drained.
+   */
+  uint64_t drains;
+  /**
+   * Times free spans were given back.
+   */
+  uint64_t purges;
+} ebb_stats_t;
+
+/**
+ * What a walk tells a callback.
+ */
+typedef struct ebb_shrink_control_t {
+  /**
+   * The NUMA node to free memory on; 0 unless the shrinker is node-aware.
+   */
+  uint32_t node;
+  /**
+   * How hard memory is needed: 12 is gentle, 0 is everything there is.
+   */
+  uint32_t priority;
+  /**
+   * `scan`: how many objects to look at, at most. 0 in `count`.
+   */
+  size_t to_scan;
+  /**
+   * `scan` may set this to how many objects it looked at, freed or not; it comes set to `to_scan`.
+   */
+  size_t scanned;
+} ebb_shrink_control_t;
+
+/**
+ * How many objects could be freed, about. Must be quick. Answers `EBB_COUNT_...`.
+ */
+typedef int (*ebb_count_fn)(void *context,
+                            const struct ebb_shrink_control_t *control,
+                            size_t *objects);
+
+/**
+ * What `scan` freed.
+ */
+typedef struct ebb_scan_result_t {
+  /**
+   * Objects freed. Comes set to 0.
+   */
+  size_t objects;
+  /**
+   * Bytes freed, or 0 when the cache does not know. Comes set to 0.
+   */
+  size_t bytes;
+} ebb_scan_result_t;
+
+/**
+ * Frees up to `control->to_scan` objects, the least useful first. Answers `EBB_SCAN_...`.
+ */
+typedef int (*ebb_scan_fn)(void *context,
+                           struct ebb_shrink_control_t *control,
+                           struct ebb_scan_result_t *result);
+
+/**
+ * A cache that can give memory back.
+ *
+ * The callbacks run in the middle of a failing allocation, on whatever thread made it: they take a lock only by trying,
+ * wait for nothing, allocate as little as they can and never throw or jump out. They never run twice at the same time
+ * for one shrinker. Fields left 0 have the usual values.
+ */
+typedef struct ebb_shrinker_ops_t {
+  /**
+   * A name in UTF-8 for the statistics; copied.
+   */
+  const char *name;
+  /**
+   * See `ebb_count_fn`.
+   */
+  ebb_count_fn count;
+  /**
+   * See `ebb_scan_fn`.
+   */
+  ebb_scan_fn scan;
+  /**
+   * Handed to the callbacks.
+   */
+  void *context;
+  /**
+   * What an object costs to make again: 2 is usual and what 0 stands for; `EBB_SEEKS_NONE` is nothing.
+   */
+  uint32_t seeks;
+  /**
+   * `EBB_SHRINKER_...`, or 0. Others are refused.
+   */
+  uint32_t flags;
+  /**
+   * How many objects one `scan` is asked for at most; 0 stands for 128.
+   */
+  size_t batch;
+} ebb_shrinker_ops_t;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * A new block of at least `size` bytes, aligned for any standard type. Its contents are undefined.
+ *
+ * A size of 0 gives a block of its own, to be freed like any other. When the memory is not there, under the budget or
+ * at all, and the registered shrinkers cannot make it: NULL, and `errno` is ENOMEM.
+ *
+ */
+EBB_ATTR(malloc, alloc_size(1))
+void *ebb_malloc(size_t size)
+EBB_NOTHROW;
+
+/**
+ * A new block for `count` elements of `size` bytes each, all bytes zero.
+ *
+ * Otherwise as `ebb_malloc`. A product that overflows gives NULL, and `errno` is ENOMEM.
+ *
+ */
+EBB_ATTR(malloc, alloc_size(1, 2)) void *ebb_calloc(size_t count, size_t size) EBB_NOTHROW;
+
+/**
+ * Changes a block's size to at least `size` bytes, moving it where needed, and gives its address.
+ *
+ * The contents up to the smaller of both sizes are kept. `block` may be NULL: that is `ebb_malloc(size)`. A size of 0
+ * frees the block and gives NULL, with `errno` as it was. On failure: NULL, `errno` is ENOMEM, and the old block is
+ * still there, unchanged.
+ *
+ * # Safety
+ *
+ * `block` is NULL or a live block of this allocator. Its old address is not used after a success.
+ *
+ */
+EBB_ATTR(alloc_size(2))
+void *ebb_realloc(void *block,
+                  size_t size)
+EBB_NOTHROW;
+
+/**
+ * As `ebb_realloc` to `count` elements of `size` bytes each.
+ *
+ * A product that overflows gives NULL, `errno` is ENOMEM, and the old block is still there.
+ *
+ * # Safety
+ *
+ * As `ebb_realloc`.
+ *
+ */
+EBB_ATTR(alloc_size(2, 3))
+void *ebb_reallocarray(void *block,
+                       size_t count,
+                       size_t size)
+EBB_NOTHROW;
+
+/**
+ * Frees a block. NULL is allowed and does nothing. `errno` is kept.
+ *
+ * A pointer that is recognised as no live block of this allocator ends the program with one line that says so.
+ *
+ * # Safety
+ *
+ * `block` is NULL or a live block of this allocator, and is not used again.
+ */
+void ebb_free(void *block)
+EBB_NOTHROW;
+
+/**
+ * Frees a block as `ebb_free` does. `size`, in bytes, is what was asked for it.
+ *
+ * # Safety
+ *
+ * As `ebb_free`.
+ */
+void ebb_free_sized(void *block, size_t size) EBB_NOTHROW;
+
+/**
+ * Frees a block as `ebb_free` does. `alignment` and `size`, in bytes, are what was asked for it.
+ *
+ * # Safety
+ *
+ * As `ebb_free`.
+ */
+void ebb_free_aligned_sized(void *block, size_t alignment, size_t size) EBB_NOTHROW;
+
+/**
+ * A new block of at least `size` bytes at a multiple of `alignment`, which is a power of two.
+ *
+ * Any size goes with any alignment. An alignment that is no power of two gives NULL, and `errno` is EINVAL; otherwise
+ * as `ebb_malloc`.
+ *
+ */
+EBB_ATTR(malloc, alloc_align(1), alloc_size(2))
+void *ebb_aligned_alloc(size_t alignment,
+                        size_t size)
+EBB_NOTHROW;
+
+/**
+ * A new block of at least `size` bytes at a multiple of `alignment`, written to `*out`.
+ *
+ * Gives 0, or EINVAL when `alignment` is not a power of two times `sizeof(void *)`, or ENOMEM. On failure `*out` and
+ * `errno` are as they were.
+ *
+ * # Safety
+ *
+ * `out` may be written.
+ *
+ */
+EBB_ATTR(nonnull(1))
+int ebb_posix_memalign(void **out,
+                       size_t alignment,
+                       size_t size)
+EBB_NOTHROW;
+
+/**
+ * As `ebb_aligned_alloc`, but an alignment that is no power of two is rounded up to one.
+ *
+ * One that cannot be rounded up gives NULL, and `errno` is EINVAL.
+ *
+ */
+EBB_ATTR(malloc, alloc_size(2)) void *ebb_memalign(size_t alignment, size_t size) EBB_NOTHROW;
+
+/**
+ * A new block of at least `size` bytes that starts at a page; otherwise as `ebb_malloc`.
+ *
+ */
+EBB_ATTR(malloc, alloc_size(1)) void *ebb_valloc(size_t size) EBB_NOTHROW;
+
+/**
+ * A new block of whole pages, at least `size` bytes; otherwise as `ebb_malloc`.
+ *
+ */
+EBB_ATTR(malloc, alloc_size(1)) void *ebb_pvalloc(size_t size) EBB_NOTHROW;
+
+/**
+ * How many bytes of a block may be used: at least what was asked for. 0 for NULL.
+ *
+ * # Safety
+ *
+ * `block` is NULL or a live block of this allocator.
+ */
+size_t ebb_malloc_usable_size(const void *block) EBB_NOTHROW;
+
+/**
+ * A new block of at least `size` bytes, as C++ `operator new` gives it: never NULL.
+ *
+ * When the memory is not there, the C++ new handler is called as long as there is one, and then `std::bad_alloc` is
+ * thrown. A program without a C++ library ends with one line on standard error. Freed by `ebb_free`.
+ *
+ */
+EBB_ATTR(malloc, returns_nonnull, alloc_size(1))
+void *ebb_new(size_t size);
+
+/**
+ * As `ebb_new`, at a multiple of `alignment`, which is a power of two; one that is not throws.
+ *
+ */
+EBB_ATTR(malloc, returns_nonnull, alloc_align(2), alloc_size(1))
+void *ebb_new_aligned(size_t size,
+                      size_t alignment);
+
+/**
+ * Sets the budget: at most so many bytes backed by the operating system at any time. 0 is no budget.
+ *
+ * A budget below what is backed now is allowed: it holds for every allocation that would need more.
+ */
+void ebb_set_budget(size_t bytes)
+EBB_NOTHROW;
+
+/**
+ * The budget, in bytes; 0 when there is none.
+ */
+size_t ebb_get_budget(void) EBB_NOTHROW;
+
+/**
+ * Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers.
+ */
+void ebb_set_reserve(size_t bytes) EBB_NOTHROW;
+
+/**
+ * The reserve, in bytes.
+ */
+size_t ebb_get_reserve(void) EBB_NOTHROW;
+
+/**
+ * How many bytes the operating system backs now: what the budget limits. Costs one read of memory.
+ */
+size_t ebb_backed(void) EBB_NOTHROW;
+
+/**
+ * Gives all memory that is kept but not in use back to the operating system; says how many bytes that were.
+ *
+ * Calls no shrinker.
+ */
+size_t ebb_purge(void)
+EBB_NOTHROW;
+
+/**
+ * Fills `*stats` with the totals of now. The caller sets `stats->size` to `sizeof *stats` first.
+ *
+ * Fields beyond that size are not written, so a program built with an older header works; afterwards `stats->size` is
+ * how many bytes were. Gives 0, or EINVAL when the size is too small for the size field itself. Allocates nothing.
+ *
+ * # Safety
+ *
+ * As many bytes as `stats->size` says may be written.
+ *
+ */
+EBB_ATTR(nonnull(1))
+int ebb_get_stats(struct ebb_stats_t *stats)
+EBB_NOTHROW;
+
+/**
+ * Writes all statistics, the shrinkers' too, as a C string of at most `length` bytes with its closing NUL.
+ *
+ * `format` is `EBB_STATS_TEXT` or `EBB_STATS_JSON`. Gives the length that the whole text has, its NUL not counted, like
+ * `snprintf`: the text is complete when that is below `length`. `buffer` may be NULL when `length` is 0. An unknown
+ * format gives 0 and writes nothing. Allocates nothing.
+ *
+ * # Safety
+ *
+ * `length` bytes from `buffer` on may be written.
+ */
+size_t ebb_write_stats(char *buffer,
+                       size_t length,
+                       int format)
+EBB_NOTHROW;
+
+/**
+ * The version of the library that is running, as `"1.2.3"`. Compare with `EBB_VERSION`, the header's.
+ */
+const char *ebb_version(void)
+EBB_NOTHROW;
+
+/**
+ * Registers a cache: from now on allocations that would fail call it. `*out` is what unregisters it.
+ *
+ * Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8 or a flag is unknown; or ENOMEM. On
+ * failure `*out` is as it was. May be called on any thread, also inside a callback.
+ *
+ * # Safety
+ *
+ * `ops` may be read and `out` written. The callbacks may be called with the context by any thread until
+ * `ebb_shrinker_unregister` has given 0.
+ *
+ */
+EBB_ATTR(nonnull(1, 2))
+int ebb_shrinker_register(const struct ebb_shrinker_ops_t *ops,
+                          struct ebb_shrinker_t **out)
+EBB_NOTHROW;
+
+/**
+ * Unregisters a cache and waits until its callbacks have returned: after 0 they are never called again.
+ *
+ * Inside a callback of the same shrinker it gives EDEADLK and does nothing. NULL gives 0.
+ *
+ * # Safety
+ *
+ * `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0.
+ */
+int ebb_shrinker_unregister(struct ebb_shrinker_t *shrinker)
+EBB_NOTHROW;
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* EBBMALLOC_H */
