@@ -30,7 +30,7 @@ int main(void) {
     struct rlimit now;
     CHECK(getrlimit(RLIMIT_AS, &now) == 0);
     if (now.rlim_cur == RLIM_INFINITY) CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
-    static const size_t sizes[] = {1 << 20, 100, 5000, 40 << 20};
+    static const size_t sizes[] = {1 << 20, 100, 5000, 2 << 20};
     for (size_t round = 0; round < 8; round++) {
         void **list = NULL;
         size_t size = sizes[round % 4], blocks = exhaust(size, &list);

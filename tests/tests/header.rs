@@ -25,10 +25,7 @@ fn documents_everything() {
     let header = header::generate();
     let (_, functions) = header.split_once("extern \"C\" {").unwrap();
     let mut count = 0;
-    for item in functions
-        .split("\n\n")
-        .filter(|item| item.contains(" ebb_"))
-    {
+    for item in functions.split("\n\n").filter(|item| item.contains("ebb_")) {
         assert!(item.trim_start().starts_with("/**"), "no comment:\n{item}");
         count += 1;
     }

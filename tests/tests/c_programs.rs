@@ -1,0 +1,138 @@
+//! C and C++ programs linked against the header, by the shared library and by the archive, in both modes.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use ebb_tests::c::{Link, assert_ok, compile, run, shared_library};
+
+/// A program, linked both ways and run in both modes.
+fn works(source: &str, more: &[&str]) {
+    works_with(source, more, "");
+}
+
+/// The same under a budget.
+fn works_with(source: &str, more: &[&str], budget: &str) {
+    for link in [Link::Shared, Link::Static] {
+        let program = compile(source, link, more);
+        for mode in ["0", "1"] {
+            let output = run(
+                &program,
+                &[],
+                &[("EBB_NO_RSEQ", mode), ("EBB_BUDGET", budget)],
+            );
+            assert_ok(&format!("{source} {link:?} EBB_NO_RSEQ={mode}"), &output);
+        }
+    }
+}
+
+#[test]
+fn quick_start() {
+    works("quickstart.c", &[]);
+}
+
+#[test]
+fn every_function_of_the_header() {
+    works("ebb_api.c", &[]);
+    works("ebb_api.cpp", &[]);
+}
+
+#[test]
+fn standard_names() {
+    works("malloc_names.c", &["-rdynamic", "-ldl"]);
+}
+
+#[test]
+fn operators_new_and_delete() {
+    works_with("new_delete.cpp", &[], "96M");
+}
+
+#[test]
+fn the_system_s_limits() {
+    works("limits.c", &[]);
+}
+
+#[test]
+fn threads_and_forks() {
+    works("threads.c", &[]);
+}
+
+#[test]
+fn new_in_a_late_plugin_throws() {
+    let plugin = compile("plugin.cpp", Link::None, &["-shared", "-fPIC"]);
+    let host = compile(
+        "plugin_host.c",
+        Link::Shared,
+        &["-ldl", "-Wl,--no-as-needed"],
+    );
+    let output = run(&host, &[plugin.to_str().unwrap()], &[]);
+    assert_ok("plugin_host.c", &output);
+}
+
+/// Ends by SIGABRT with one line on standard error.
+fn aborts(program: &Path, arguments: &[&str], says: &str) {
+    for mode in ["0", "1"] {
+        let output = run(program, arguments, &[("EBB_NO_RSEQ", mode)]);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(6), "{arguments:?}: {err}");
+        assert_eq!(err.lines().count(), 1, "{arguments:?}: {err}");
+        assert!(
+            err.starts_with("ebbmalloc: ") && err.contains(says),
+            "{arguments:?}: {err}"
+        );
+    }
+}
+
+#[test]
+fn new_without_a_cxx_library_says_so() {
+    let program = compile("new_without_cxx.c", Link::Shared, &[]);
+    aborts(&program, &[], "out of memory");
+}
+
+#[test]
+fn misuse_aborts_with_one_line() {
+    let program = compile(
+        "misuse.c",
+        Link::Shared,
+        &["-Wno-use-after-free", "-fno-builtin"],
+    );
+    for kind in ["twice-small", "twice-later", "twice-span", "twice-mapped"] {
+        aborts(&program, &[kind], "0x");
+    }
+    for kind in ["stack", "inside-span", "inside-mapped", "wild"] {
+        aborts(&program, &[kind], "invalid free of 0x");
+    }
+}
+
+#[test]
+fn budget_from_the_environment() {
+    let program = compile("budget.c", Link::Shared, &[]);
+    assert_ok(
+        "64M",
+        &run(&program, &["67108864"], &[("EBB_BUDGET", "64M")]),
+    );
+    assert_ok("none", &run(&program, &["0"], &[("EBB_BUDGET", "")]));
+    let rubbish = run(&program, &["0"], &[("EBB_BUDGET", "lots")]);
+    assert_ok("rubbish", &rubbish);
+    let err = String::from_utf8_lossy(&rubbish.stderr);
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(
+        err.contains("\"lots\"") && err.contains("256M") && err.contains('%'),
+        "{err}"
+    );
+}
+
+#[test]
+fn statistics_at_exit() {
+    let program = compile("budget.c", Link::Shared, &[]);
+    let output = run(
+        &program,
+        &["67108864"],
+        &[("EBB_BUDGET", "64M"), ("EBB_STATS", "1")],
+    );
+    assert_ok("EBB_STATS=1", &output);
+    let err = String::from_utf8_lossy(&output.stderr);
+    for word in ["backed", "budget", "67108864", "in_use", "class size"] {
+        assert!(err.contains(word), "no {word} in\n{err}");
+    }
+    assert!(shared_library().exists());
+}
