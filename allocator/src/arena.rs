@@ -14,10 +14,11 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::budget;
-use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, UNIT, UNIT_METADATA, UNIT_SLICES};
+use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, UNIT, UNIT_SLICES};
 use crate::list::{Links, List};
 use crate::lock::Lock;
 use crate::os;
+use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Unit};
 
 /// All slices of a unit.

@@ -72,8 +72,3 @@ pub(crate) const BARNS_PART: usize = 32;
 pub(crate) const SCATTER_FLOOR: usize = 4 << 20;
 /// See [`SCATTER_FLOOR`].
 pub(crate) const SCATTER_PART: usize = 16;
-
-/// Bytes of bookkeeping that a unit in use costs: the descriptors of its slices.
-pub(crate) const UNIT_METADATA: usize = UNIT_SLICES * crate::slab::SLAB_DESCRIPTOR;
-
-const _: () = assert!(UNIT_METADATA.is_multiple_of(PAGE));

@@ -65,8 +65,9 @@
 //!
 //! | layer | files |
 //! | --- | --- |
+//! | plain | `config` |
 //! | platform | `os` |
-//! | plain | `config`, `size_class`, `list`, `lock`, `topology` |
+//! | tools | `size_class`, `list`, `lock`, `topology` |
 //! | accounting | `budget` |
 //! | memory | `slab`, `sheaf` |
 //! | | `span_map` |
@@ -76,7 +77,7 @@
 //! | | `cpus`, `drain`, `mapping` |
 //! | policy | `reclaim` |
 //! | figures | `stats` |
-//! | | `fork` |
+//! | life | `fork` |
 //! | | `start` |
 //! | front | `heap` |
 //! | | `global`, `raw`, `control` |

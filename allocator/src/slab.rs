@@ -6,14 +6,19 @@
 //!
 //! All of it is guarded by the lock of the slab's node and class (`node`).
 
+use crate::config::{PAGE, UNIT_SLICES};
 use crate::list::{Linked, Links};
 use crate::size_class::SHAPES;
 
 /// Words in the bitmap: enough for a slice of the smallest objects.
 const WORDS: usize = 64;
 
-/// Bytes per descriptor: 32 of them are whole pages, so that a free unit's descriptors can be given back.
-pub(crate) const SLAB_DESCRIPTOR: usize = 640;
+/// Bytes per descriptor.
+const DESCRIPTOR: usize = 640;
+
+/// Bytes of bookkeeping that a unit in use costs, the descriptors of its slices: whole pages, so that those of a free
+/// unit can be given back.
+pub(crate) const UNIT_METADATA: usize = UNIT_SLICES * DESCRIPTOR;
 
 /// The descriptor of a slab or a span, kept for its first slice; for the other slices only `back` counts.
 #[repr(C, align(128))]
@@ -36,7 +41,7 @@ pub(crate) struct Slab {
     bits: [u64; WORDS],
 }
 
-const _: () = assert!(size_of::<Slab>() == SLAB_DESCRIPTOR);
+const _: () = assert!(size_of::<Slab>() == DESCRIPTOR && UNIT_METADATA.is_multiple_of(PAGE));
 
 /// What is wrong with a pointer that was freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

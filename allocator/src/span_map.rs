@@ -12,11 +12,11 @@ use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
 use crate::budget;
 use crate::config::{
     ADDRESS_BITS, PAGE, REGION, REGION_SHIFT, REGION_SLICES, REGION_UNITS, ROW, SLICE, SLICE_SHIFT,
-    UNIT, UNIT_METADATA, UNIT_SLICES,
+    UNIT, UNIT_SLICES,
 };
 use crate::list::{Linked, Links};
 use crate::os;
-use crate::slab::Slab;
+use crate::slab::{Slab, UNIT_METADATA};
 
 /// What lies in a slice: bits 0 to 6 a size class or one of the kinds here, bits 7 to 12 the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -83,13 +83,12 @@ impl Block {
         self.check();
         let size = layout(random).size();
         let keep = size.min(self.layout.size());
-        // SAFETY: a live block of ours; for `GlobalAlloc` with its own layout.
-        let at = unsafe {
-            if self.by_c {
-                raw::realloc(self.at, size)
-            } else {
-                EbbMalloc.realloc(self.at, self.layout, size)
-            }
+        let at = if self.by_c {
+            // SAFETY: a live block of ours.
+            unsafe { raw::realloc(self.at, size) }
+        } else {
+            // SAFETY: a live block of ours, of this layout.
+            unsafe { EbbMalloc.realloc(self.at, self.layout, size) }
         };
         assert!(!at.is_null());
         let align = if self.by_c {
@@ -306,8 +305,9 @@ fn odd_sizes_and_alignments() {
             for size in [1, 100, 70_000, 3 << 20] {
                 let block = raw::alloc_aligned(size, 1 << shift);
                 assert!(block.addr().is_multiple_of(1 << shift) && !block.is_null());
-                // SAFETY: a new block of at least one byte.
-                unsafe { block.add(size - 1).write(1) };
+                let last = block.wrapping_add(size - 1);
+                // SAFETY: the last byte of a new block.
+                unsafe { last.write(1) };
                 // SAFETY: live, used no more.
                 unsafe { raw::free(block) };
             }

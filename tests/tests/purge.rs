@@ -18,8 +18,9 @@ fn fill(random: &mut Random) -> Vec<(*mut u8, usize)> {
         let block = raw::alloc(size);
         assert!(!block.is_null());
         for offset in (0..size).step_by(4096) {
+            let page = block.wrapping_add(offset);
             // SAFETY: inside a new block.
-            unsafe { block.add(offset).write(1) };
+            unsafe { page.write(1) };
         }
         total += size;
         blocks.push((block, size));
