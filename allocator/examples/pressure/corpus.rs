@@ -10,6 +10,13 @@ const LARGEST: u64 = 256 << 10;
 /// So many files are plenty.
 const MOST: usize = 8000;
 
+/// A directory that somebody names has so many files at least.
+const FEWEST: usize = 16;
+
+/// A directory that nobody named has so many bytes of text at least: the caches then want several times the default
+/// budget.
+const ENOUGH: u64 = 16 << 20;
+
 /// What counts as text by its name.
 const ENDINGS: [&str; 12] = [
     "rs", "md", "txt", "toml", "c", "h", "cpp", "py", "js", "json", "html", "css",
@@ -24,27 +31,37 @@ pub(crate) struct Corpus {
 }
 
 impl Corpus {
-    /// The files under `path`, or under the sources that cargo has downloaded.
+    /// The files under `path`, or else under the first of the usual places that has enough of them.
     pub(crate) fn find(path: Option<&Path>) -> Result<Self, String> {
-        let root = match path {
-            Some(path) => path.to_path_buf(),
-            None => downloaded_crates()?,
-        };
+        if let Some(path) = path {
+            let corpus =
+                Self::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            return match corpus.files.len() {
+                FEWEST.. => Ok(corpus),
+                few => Err(format!(
+                    "{} has {few} text files; at least {FEWEST} are needed. Name another directory",
+                    path.display()
+                )),
+            };
+        }
+        let places = usual_places();
+        let found = places.iter().filter_map(|place| Self::read(place).ok());
+        let mut found = found;
+        found.find(|corpus| corpus.bytes >= ENOUGH).ok_or_else(|| {
+            format!(
+                "no {} MiB of text found in any of {places:?}; name a directory of text files",
+                ENOUGH >> 20
+            )
+        })
+    }
+
+    fn read(root: &Path) -> io::Result<Self> {
         let mut corpus = Self {
-            root: root.clone(),
+            root: root.to_path_buf(),
             files: Vec::new(),
             bytes: 0,
         };
-        corpus
-            .add(&root)
-            .map_err(|error| format!("{}: {error}", root.display()))?;
-        if corpus.files.len() < 16 {
-            return Err(format!(
-                "{} has {} text files; at least 16 are needed. Name another directory",
-                root.display(),
-                corpus.files.len()
-            ));
-        }
+        corpus.add(root)?;
         corpus.files.shrink_to_fit();
         Ok(corpus)
     }
@@ -54,6 +71,7 @@ impl Corpus {
         let mut entries: Vec<_> = fs::read_dir(directory)?.flatten().collect();
         entries.sort_by_key(fs::DirEntry::file_name);
         for entry in entries {
+            // Of the entry itself: links are not followed, so there are no circles.
             let Ok(about) = entry.metadata() else {
                 continue;
             };
@@ -78,13 +96,13 @@ fn is_text(path: &Path) -> bool {
     ending.is_some_and(|ending| ENDINGS.contains(&ending))
 }
 
-fn downloaded_crates() -> Result<PathBuf, String> {
+/// Cargo's downloaded sources, which whoever built this has; or else (they may be vendored) what most systems have.
+fn usual_places() -> Vec<PathBuf> {
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = || std::env::home_dir().map(|home| home.join(".cargo"));
-    let sources = cargo.or_else(home).map(|cargo| cargo.join("registry/src"));
-    sources.filter(|sources| sources.is_dir()).ok_or_else(|| {
-        "cargo's downloaded sources were not found; name a directory of text files".to_owned()
-    })
+    let crates = cargo.or_else(home).map(|cargo| cargo.join("registry/src"));
+    let system = ["/usr/include", "/usr/share", "/usr/lib"].map(PathBuf::from);
+    crates.into_iter().chain(system).collect()
 }
 
 /// An allocation failed.
