@@ -1,21 +1,26 @@
 //! A service in miniature under memory pressure: `cargo run --release --example pressure`.
 //!
 //! Worker threads answer queries over a directory of text files: how often a word stands in a group of files, and the
-//! longest line that has it. Three caches make that fast: file contents, an index per file, and answers. Together they
+//! first lines that have it. Three caches make that fast: file contents, an index per file, and answers. Together they
 //! would like several times the budget. They are registered as shrinkers, so they give memory back whenever an
 //! allocation needs it; no allocation fails. With `--no-shrinkers` they are not, and the same run ends out of memory.
 //!
-//! `options` reads the command line, `corpus` finds the files, `worker` answers, `caches` remembers, `watch` shows, `plot`
-//! draws.
+//! `options` reads the command line, `corpus` finds the files, `index` reads them, `worker` answers, `caches` remembers,
+//! `watch` shows, `plot` draws. To see how a cache becomes a shrinker read `caches/slots.rs` (a cache of our own) or
+//! `caches/answers.rs` (somebody else's).
 #![forbid(unsafe_code)]
 
 mod caches;
 mod corpus;
+mod index;
 mod options;
 mod plot;
 mod watch;
 mod worker;
 
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
@@ -25,8 +30,8 @@ use ebbmalloc::{EbbMalloc, RegisterError, Registration};
 use caches::Caches;
 use corpus::Corpus;
 use options::Options;
-use watch::{Sample, Watch};
-use worker::Service;
+use watch::{Sample, Watch, mib, ms};
+use worker::{Service, Totals};
 
 #[global_allocator]
 static ALLOCATOR: EbbMalloc = EbbMalloc;
@@ -34,6 +39,9 @@ static ALLOCATOR: EbbMalloc = EbbMalloc;
 /// How far the resident memory may exceed the budget: the program itself, stacks, page tables, the C library, and the
 /// memory that the loader and the main thread had before the budget was set.
 const RESIDENT_MARGIN: usize = 16 << 20;
+
+/// Exit status when the command line or a file is no good.
+const NO_GOOD: u8 = 2;
 
 /// Exit status when memory ran out, as `--no-shrinkers` is meant to show.
 const OUT_OF_MEMORY: u8 = 3;
@@ -44,29 +52,16 @@ fn main() -> ExitCode {
         Ok(None) => return ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pressure: {error}; --help shows the options");
-            return ExitCode::from(2);
+            return ExitCode::from(NO_GOOD);
         }
     };
-    let corpus = match Corpus::find(options.path.as_deref()) {
+    let corpus = match prepare(&options) {
         Ok(corpus) => corpus,
         Err(error) => {
             eprintln!("pressure: {error}");
-            return ExitCode::from(2);
+            return ExitCode::from(NO_GOOD);
         }
     };
-    println!(
-        "{} files, {} MiB, under {}; budget {} MiB, {} threads, {}",
-        corpus.files.len(),
-        corpus.bytes >> 20,
-        corpus.root.display(),
-        options.budget >> 20,
-        options.threads,
-        if options.shrinkers {
-            "caches registered as shrinkers"
-        } else {
-            "no shrinkers"
-        },
-    );
     let service = Service::new(corpus);
     ebbmalloc::set_budget(Some(options.budget));
     let registrations = if options.shrinkers {
@@ -76,12 +71,12 @@ fn main() -> ExitCode {
     };
     let Ok(registrations) = registrations else {
         eprintln!(
-            "pressure: a budget of {} MiB has no room for the caches' registrations",
-            options.budget >> 20
+            "pressure: a budget of {:.0} MiB has no room for the caches' registrations",
+            mib(options.budget)
         );
-        return ExitCode::FAILURE;
+        return ExitCode::from(OUT_OF_MEMORY);
     };
-    let samples = run(&options, &service);
+    let samples = run(&options, &service, &registrations);
     // The report needs memory whatever the outcome.
     ebbmalloc::set_budget(None);
     let code = report(&options, &service, &registrations, &samples);
@@ -89,28 +84,50 @@ fn main() -> ExitCode {
     code
 }
 
-/// What an object costs to make again decides how hard its cache is pressed: files are one read, an index is a read
-/// and a parse, an answer is several of those.
+/// Finds the files, makes sure that the plot can be written, and says what is about to happen.
+fn prepare(options: &Options) -> Result<Corpus, String> {
+    let corpus = Corpus::find(options.path.as_deref())?;
+    File::create(&options.plot).map_err(|error| format!("{}: {error}", options.plot.display()))?;
+    say(format_args!(
+        "{} files, {} MiB, under {}\nbudget {:.0} MiB, {} threads, {} seconds, {}\n",
+        corpus.files.len(),
+        corpus.bytes >> 20,
+        corpus.root.display(),
+        mib(options.budget),
+        options.threads,
+        options.time.as_secs_f64(),
+        if options.shrinkers {
+            "three caches registered as shrinkers"
+        } else {
+            "three caches that are no shrinkers"
+        },
+    ));
+    Ok(corpus)
+}
+
+/// What an object costs to make again decides how hard its cache is pressed: a file is one read, an index is a read and
+/// a parse, an answer is several of those.
 fn register(caches: &Caches) -> Result<Vec<Registration>, RegisterError> {
     let spec = |name| ebbmalloc::Shrinker::new(name).batch(32);
     Ok(vec![
         ebbmalloc::register(spec("files").seeks(2), caches.files.clone())?,
-        ebbmalloc::register(spec("indexes").seeks(3), caches.indexes.clone())?,
-        ebbmalloc::register(spec("answers").seeks(4), caches.answers.clone())?,
+        ebbmalloc::register(spec("indexes").seeks(6), caches.indexes.clone())?,
+        ebbmalloc::register(spec("answers").seeks(24), caches.answers.clone())?,
     ])
 }
 
 /// Runs the workers and watches them.
-fn run(options: &Options, service: &Service) -> Vec<Sample> {
+fn run(options: &Options, service: &Service, registrations: &[Registration]) -> Vec<Sample> {
     let start = Instant::now();
     thread::scope(|scope| {
         for worker in 0..options.threads {
             scope.spawn(move || service.work(options, worker as u64, start));
         }
-        Watch::new(options, service, start).until_done()
+        Watch::new(options, service, registrations, start).until_done()
     })
 }
 
+/// Says what came of it, draws the plot, and gives the exit status.
 fn report(
     options: &Options,
     service: &Service,
@@ -118,54 +135,59 @@ fn report(
     samples: &[Sample],
 ) -> ExitCode {
     let totals = service.totals();
-    let peak = samples
-        .iter()
-        .map(|sample| sample.resident)
-        .max()
-        .unwrap_or(0);
-    let backed = samples
-        .iter()
-        .map(|sample| sample.backed)
-        .max()
-        .unwrap_or(0);
     let reclaim = ebbmalloc::stats().reclaim;
-    println!(
-        "\n{} queries, {} checked against the files, {} wrong",
+    let peak = |figure: fn(&Sample) -> usize| samples.iter().map(figure).max().unwrap_or(0);
+    let (backed, resident) = (peak(|now| now.backed), peak(|now| now.resident));
+    say(format_args!(
+        "\n{} queries answered; {} of them also straight from the files: {} differ\n",
         totals.queries, totals.checked, totals.wrong
-    );
-    for (name, hits, misses) in service.caches.rates() {
-        println!("  {name:<8} {hits:>9} hits {misses:>9} misses");
-    }
-    for stats in registrations.iter().map(Registration::stats) {
-        println!(
-            "  {:<8} {:>9} objects evicted in {} scans, {} stops, slowest call {} us",
-            stats.name(),
-            stats.objects,
-            stats.scans,
-            stats.stops,
-            stats.time_ns_max / 1000
-        );
-    }
-    println!(
-        "{} reclaims, slowest {} us; {} failed allocations; peak backed {} MiB, peak resident {} MiB",
+    ));
+    // As in `say`.
+    let _ = watch::table(&mut io::stdout(), service, registrations, "");
+    let wanted: usize = service
+        .caches
+        .figures()
+        .iter()
+        .map(|(_, it)| it.wanted)
+        .sum();
+    say(format_args!(
+        "\n{:.0} MiB of different objects passed through the caches: {:.1} times the budget",
+        mib(wanted),
+        wanted as f64 / options.budget as f64
+    ));
+    say(format_args!(
+        "{} reclaims, slowest {:.1} ms; {} failed allocations",
         reclaim.reclaims,
-        reclaim.time_ns_max / 1000,
-        totals.failed,
-        backed >> 20,
-        peak >> 20
+        ms(reclaim.time_ns_max),
+        reclaim.failed
+    ));
+    say(format_args!(
+        "at most {:.1} MiB backed and {:.1} MiB resident, under a budget of {:.0} MiB",
+        mib(backed),
+        mib(resident),
+        mib(options.budget)
+    ));
+    let title = format!(
+        "{:.0} MiB of cached objects under a budget of {:.0} MiB",
+        mib(wanted),
+        mib(options.budget)
     );
-    match plot::draw(&options.plot, options.budget, samples) {
-        Ok(()) => println!("plot: {}", options.plot.display()),
+    match plot::draw(&options.plot, options.budget, &title, samples) {
+        Ok(()) => say(format_args!("plot: {}", options.plot.display())),
         Err(error) => eprintln!("pressure: no plot: {error}"),
     }
-    if totals.failed > 0 {
+    verdict(options, totals, resident, reclaim.failed)
+}
+
+fn verdict(options: &Options, totals: Totals, resident: usize, failed: u64) -> ExitCode {
+    if totals.failed > 0 || failed > 0 {
         eprintln!(
-            "pressure: out of memory: an allocation failed under the budget of {} MiB{}",
-            options.budget >> 20,
+            "pressure: out of memory: an allocation failed under the budget of {:.0} MiB, {}",
+            mib(options.budget),
             if options.shrinkers {
-                ""
+                "although the caches gave back what they had; the threads at work need more"
             } else {
-                ", and no cache is registered as a shrinker to give any back"
+                "and no cache is registered as a shrinker to give any back"
             },
         );
         return ExitCode::from(OUT_OF_MEMORY);
@@ -177,17 +199,22 @@ fn report(
         );
         return ExitCode::FAILURE;
     }
-    if peak > options.budget + RESIDENT_MARGIN {
+    if resident > options.budget + RESIDENT_MARGIN {
         eprintln!(
-            "pressure: resident memory rose to {} MiB, more than the budget and {} MiB",
-            peak >> 20,
-            RESIDENT_MARGIN >> 20
+            "pressure: resident memory rose to {:.1} MiB, above the budget and {:.0} MiB",
+            mib(resident),
+            mib(RESIDENT_MARGIN)
         );
         return ExitCode::FAILURE;
     }
-    println!(
-        "resident memory stayed under the budget and {} MiB; no allocation failed",
-        RESIDENT_MARGIN >> 20
-    );
+    say(format_args!(
+        "resident memory stayed below the budget and {:.0} MiB; no allocation failed",
+        mib(RESIDENT_MARGIN)
+    ));
     ExitCode::SUCCESS
+}
+
+/// Writes a line to standard output. Nobody to read it is no reason to stop.
+fn say(line: fmt::Arguments) {
+    let _ = writeln!(io::stdout(), "{line}");
 }

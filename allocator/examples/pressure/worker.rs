@@ -1,12 +1,12 @@
 //! Answering queries, through the caches and, to check, without them.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use crate::caches::{Answer, Caches, Weigh};
+use crate::caches::{Answer, Caches};
 use crate::corpus::{self, Corpus, OutOfMemory};
+use crate::index::{Index, copy, split};
 use crate::options::Options;
 
 /// Files per group.
@@ -15,68 +15,18 @@ const GROUP: usize = 6;
 /// Every so many queries are answered a second time, straight from the files.
 const CHECK_EVERY: u64 = 40;
 
+/// An answer quotes so many lines at most,
+const LINES: usize = 64;
+
+/// and so many bytes of each.
+const LINE: usize = 120;
+
 /// Words that queries are about.
 const WORDS: [&str; 24] = [
     "fn", "the", "let", "self", "impl", "unsafe", "struct", "return", "match", "where", "test",
     "None", "memory", "Option", "const", "version", "license", "alloc", "String", "panic", "usize",
     "mod", "trait", "async",
 ];
-
-/// What is known of a word in one file.
-#[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    count: u32,
-    /// Where the longest line with it begins.
-    line: u32,
-    /// How long that is.
-    len: u32,
-}
-
-/// The words of one file.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    words: HashMap<Box<str>, Entry>,
-}
-
-impl Weigh for Index {
-    fn bytes(&self) -> usize {
-        // A table's slot, and a block of 16 bytes at least for the word.
-        self.words.capacity() * 40 + self.words.len() * 16
-    }
-}
-
-impl Index {
-    fn of(text: &str) -> Result<Self, OutOfMemory> {
-        let mut words: HashMap<Box<str>, Entry> = HashMap::new();
-        let start = text.as_ptr().addr();
-        for line in text.lines() {
-            for word in split(line) {
-                if !words.contains_key(word) {
-                    let mut owned = String::new();
-                    owned
-                        .try_reserve_exact(word.len())
-                        .map_err(|_| OutOfMemory)?;
-                    owned.push_str(word);
-                    words.try_reserve(1).map_err(|_| OutOfMemory)?;
-                    words.insert(owned.into_boxed_str(), Entry::default());
-                }
-                if let Some(entry) = words.get_mut(word) {
-                    entry.count += 1;
-                    if line.len() > entry.len as usize {
-                        entry.len = line.len() as u32;
-                        entry.line = (line.as_ptr().addr() - start) as u32;
-                    }
-                }
-            }
-        }
-        Ok(Self { words })
-    }
-}
-
-fn split(line: &str) -> impl Iterator<Item = &str> {
-    line.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
-        .filter(|word| !word.is_empty())
-}
 
 /// The service: files, caches and counts.
 pub(crate) struct Service {
@@ -102,8 +52,9 @@ pub(crate) struct Totals {
 
 impl Service {
     pub(crate) fn new(corpus: Corpus) -> Self {
+        let groups = corpus.files.len().div_ceil(GROUP);
         Self {
-            caches: Caches::new(corpus.files.len()),
+            caches: Caches::new(corpus.files.len(), WORDS.len(), groups),
             corpus,
             queries: AtomicU64::new(0),
             checked: AtomicU64::new(0),
@@ -126,12 +77,14 @@ impl Service {
 
     /// Whether no worker will answer any more queries.
     pub(crate) fn is_done(&self, options: &Options, start: Instant) -> bool {
+        // Relaxed: a flag that carries nothing; Acquire: pairs with the Release in `work`.
         let over = start.elapsed() >= options.time || self.stop.load(Ordering::Relaxed);
         over && self.running.load(Ordering::Acquire) == 0
     }
 
     /// Answers queries until the time is over, or memory.
     pub(crate) fn work(&self, options: &Options, worker: u64, start: Instant) {
+        // Relaxed, here and below: counters, and a flag that carries nothing.
         self.running.fetch_add(1, Ordering::Relaxed);
         let mut random =
             Random(options.seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (worker + 1) << 32);
@@ -160,23 +113,19 @@ impl Service {
     }
 
     fn query(&self, query: (u32, u32), number: u64) -> Result<(), OutOfMemory> {
+        let answers = &self.caches.answers;
         if number.is_multiple_of(CHECK_EVERY) {
             let plain = self.answer_without_caches(query)?;
-            let same = self.caches.answers.get(query, |answer| *answer == plain);
-            let same = match same {
+            let same = match answers.get(query, |answer| *answer == plain) {
                 Some(same) => same,
                 None => self.answer(query)? == plain,
             };
+            // Relaxed: figures.
             self.checked.fetch_add(1, Ordering::Relaxed);
             self.wrong.fetch_add(u64::from(!same), Ordering::Relaxed);
-        } else if self
-            .caches
-            .answers
-            .get(query, |answer| answer.count)
-            .is_none()
-        {
+        } else if answers.get(query, |answer| answer.count).is_none() {
             let answer = self.answer(query)?;
-            self.caches.answers.put(query, answer);
+            answers.put(query, answer);
         }
         Ok(())
     }
@@ -188,27 +137,20 @@ impl Service {
     }
 
     fn answer(&self, (word, group): (u32, u32)) -> Result<Answer, OutOfMemory> {
-        let (mut count, mut best) = (0, (0, 0, Entry::default()));
+        let mut found = Found::default();
         for file in self.group(group) {
             let index = self.index(file)?;
-            let entry = index
-                .words
-                .get(WORDS[word as usize])
-                .copied()
-                .unwrap_or_default();
-            count += u64::from(entry.count);
-            if entry.len > best.0 {
-                best = (entry.len, file, entry);
+            let (count, lines) = index.get(WORDS[word as usize]);
+            found.count += u64::from(count);
+            if lines.is_empty() || found.is_full() {
+                continue;
+            }
+            let text = self.text(file)?;
+            for line in lines {
+                found.quote(text[*line as usize..].lines().next().unwrap_or(""))?;
             }
         }
-        let text = if best.0 > 0 {
-            self.text(best.1)?
-        } else {
-            Arc::default()
-        };
-        let line = best.2.line as usize;
-        let longest = copy(&text[line..line + best.2.len as usize])?;
-        Ok(Answer { count, longest })
+        found.answer()
     }
 
     fn index(&self, file: usize) -> Result<Arc<Index>, OutOfMemory> {
@@ -231,30 +173,56 @@ impl Service {
     }
 
     fn answer_without_caches(&self, (word, group): (u32, u32)) -> Result<Answer, OutOfMemory> {
-        let (mut count, mut longest) = (0, copy("")?);
+        let mut found = Found::default();
         for file in self.group(group) {
             let text = corpus::read(&self.corpus.files[file])?;
             for line in text.lines() {
-                let found = split(line)
+                let count = split(line)
                     .filter(|other| *other == WORDS[word as usize])
                     .count();
-                count += found as u64;
-                if found > 0 && line.len() > longest.len() {
-                    longest = copy(line)?;
+                found.count += count as u64;
+                if count > 0 {
+                    found.quote(line)?;
                 }
             }
         }
-        Ok(Answer { count, longest })
+        found.answer()
     }
 }
 
-fn copy(text: &str) -> Result<Box<str>, OutOfMemory> {
-    let mut owned = String::new();
-    owned
-        .try_reserve_exact(text.len())
-        .map_err(|_| OutOfMemory)?;
-    owned.push_str(text);
-    Ok(owned.into_boxed_str())
+/// An answer that is being put together.
+#[derive(Default)]
+struct Found {
+    count: u64,
+    quoted: usize,
+    lines: String,
+}
+
+impl Found {
+    fn is_full(&self) -> bool {
+        self.quoted == LINES
+    }
+
+    /// Quotes a line, unless enough were. Texts are ASCII, so a line may be cut anywhere.
+    fn quote(&mut self, line: &str) -> Result<(), OutOfMemory> {
+        if self.is_full() {
+            return Ok(());
+        }
+        let line = &line[..line.len().min(LINE)];
+        let more = line.len() + 1;
+        self.lines.try_reserve(more).map_err(|_| OutOfMemory)?;
+        self.lines.push_str(line);
+        self.lines.push('\n');
+        self.quoted += 1;
+        Ok(())
+    }
+
+    fn answer(self) -> Result<Answer, OutOfMemory> {
+        Ok(Answer {
+            count: self.count,
+            lines: copy(&self.lines)?,
+        })
+    }
 }
 
 /// Random numbers (xorshift).

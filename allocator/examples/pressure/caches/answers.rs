@@ -3,6 +3,7 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ebbmalloc::{Count, Scan, Shrink, ShrinkControl};
 use lru::LruCache;
@@ -14,17 +15,17 @@ const SHARDS: usize = 16;
 /// A query: the number of its word and the number of its group of files.
 pub(crate) type Query = (u32, u32);
 
-/// How often the word stands in the files, and the longest line that has it.
+/// How often the word stands in the files, and the first lines that have it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) count: u64,
-    pub(crate) longest: Box<str>,
+    pub(crate) lines: Box<str>,
 }
 
 impl Answer {
     fn bytes(&self) -> usize {
         // The list's and the table's share, about.
-        96 + self.longest.len()
+        96 + self.lines.len()
     }
 }
 
@@ -32,14 +33,21 @@ impl Answer {
 pub(crate) struct Answers {
     shards: [Mutex<LruCache<Query, Answer>>; SHARDS],
     hasher: RandomState,
+    /// Which queries were ever answered, by word and group.
+    seen: Box<[AtomicBool]>,
+    groups: usize,
     pub(crate) meter: Meter,
 }
 
 impl Answers {
-    pub(crate) fn new() -> Self {
+    /// A cache for queries about so many words in so many groups of files.
+    pub(crate) fn new(words: usize, groups: usize) -> Self {
+        let unseen = |_| AtomicBool::new(false);
         Self {
             shards: std::array::from_fn(|_| Mutex::new(LruCache::unbounded())),
             hasher: RandomState::new(),
+            seen: (0..words * groups).map(unseen).collect(),
+            groups,
             meter: Meter::default(),
         }
     }
@@ -57,12 +65,15 @@ impl Answers {
 
     pub(crate) fn put(&self, query: Query, answer: Answer) {
         let bytes = answer.bytes();
+        let place = query.0 as usize * self.groups + query.1 as usize;
+        // Relaxed: for a figure.
+        let new = !self.seen[place].swap(true, Ordering::Relaxed);
         let Ok(mut shard) = self.shard(query).lock() else {
             return;
         };
         let old = shard.put(query, answer);
         drop(shard);
-        self.meter.added(bytes);
+        self.meter.added(bytes, new);
         if let Some(old) = old {
             self.meter.removed(old.bytes());
         }

@@ -10,45 +10,34 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 pub(crate) use answers::{Answer, Answers};
 pub(crate) use slots::Slots;
 
-use crate::worker::Index;
+use crate::index::Index;
 
 /// What the service remembers.
 pub(crate) struct Caches {
     /// The text of files: few large objects.
     pub(crate) files: Arc<Slots<String>>,
-    /// The words of files: very many small objects, a file's worth at a time.
+    /// The words of files: very many small blocks, a file's worth at a time.
     pub(crate) indexes: Arc<Slots<Index>>,
-    /// Answers: many small objects, in the `lru` crate.
+    /// Answers: many objects of some kilobytes at most, in the `lru` crate.
     pub(crate) answers: Arc<Answers>,
 }
 
 impl Caches {
-    pub(crate) fn new(files: usize) -> Self {
+    pub(crate) fn new(files: usize, words: usize, groups: usize) -> Self {
         Self {
             files: Arc::new(Slots::new(files)),
             indexes: Arc::new(Slots::new(files)),
-            answers: Arc::new(Answers::new()),
+            answers: Arc::new(Answers::new(words, groups)),
         }
     }
 
-    /// Name, hits and misses of each.
-    pub(crate) fn rates(&self) -> [(&'static str, u64, u64); 3] {
+    /// The name and the figures of each.
+    pub(crate) fn figures(&self) -> [(&'static str, Figures); 3] {
         [
-            ("files", &self.files.meter),
-            ("indexes", &self.indexes.meter),
-            ("answers", &self.answers.meter),
+            ("files", self.files.meter.figures()),
+            ("indexes", self.indexes.meter.figures()),
+            ("answers", self.answers.meter.figures()),
         ]
-        .map(|(name, meter)| (name, meter.hits(), meter.misses()))
-    }
-
-    /// Name, objects, bytes and evictions of each.
-    pub(crate) fn sizes(&self) -> [(&'static str, usize, usize, u64); 3] {
-        [
-            ("files", &self.files.meter),
-            ("indexes", &self.indexes.meter),
-            ("answers", &self.answers.meter),
-        ]
-        .map(|(name, meter)| (name, meter.objects(), meter.bytes(), meter.evicted()))
     }
 }
 
@@ -63,11 +52,24 @@ impl Weigh for String {
     }
 }
 
+/// What a cache has counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Figures {
+    pub(crate) objects: usize,
+    pub(crate) bytes: usize,
+    /// Bytes of all the different objects it was ever given: its size had nothing been evicted.
+    pub(crate) wanted: usize,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    pub(crate) evicted: u64,
+}
+
 /// What a cache counts. Relaxed everywhere: figures for people, and estimates for `count`.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
     objects: AtomicUsize,
     bytes: AtomicUsize,
+    wanted: AtomicUsize,
     hits: AtomicU64,
     misses: AtomicU64,
     evicted: AtomicU64,
@@ -78,20 +80,15 @@ impl Meter {
         self.objects.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn hits(&self) -> u64 {
-        self.hits.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn misses(&self) -> u64 {
-        self.misses.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn evicted(&self) -> u64 {
-        self.evicted.load(Ordering::Relaxed)
+    fn figures(&self) -> Figures {
+        Figures {
+            objects: self.objects(),
+            bytes: self.bytes.load(Ordering::Relaxed),
+            wanted: self.wanted.load(Ordering::Relaxed),
+            hits: self.hits.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            evicted: self.evicted.load(Ordering::Relaxed),
+        }
     }
 
     fn looked_up(&self, hit: bool) {
@@ -99,9 +96,13 @@ impl Meter {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn added(&self, bytes: usize) {
+    /// Counts an object; `new` says that the cache never had it before.
+    fn added(&self, bytes: usize, new: bool) {
         self.objects.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if new {
+            self.wanted.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     fn removed(&self, bytes: usize) {

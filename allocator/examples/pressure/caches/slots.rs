@@ -21,6 +21,8 @@ pub(crate) struct Slots<T> {
 struct Slot<T> {
     value: Mutex<Option<Arc<T>>>,
     used: AtomicBool,
+    /// Whether there ever was a value.
+    seen: AtomicBool,
 }
 
 impl<T: Weigh> Slots<T> {
@@ -28,6 +30,7 @@ impl<T: Weigh> Slots<T> {
         let slot = |_| Slot {
             value: Mutex::new(None),
             used: AtomicBool::new(false),
+            seen: AtomicBool::new(false),
         };
         Self {
             slots: (0..len).map(slot).collect(),
@@ -39,6 +42,7 @@ impl<T: Weigh> Slots<T> {
     pub(crate) fn get(&self, file: usize) -> Option<Arc<T>> {
         let slot = &self.slots[file];
         let value = slot.value.lock().ok()?.clone();
+        // Relaxed, here and in `evict_next`: hints about what to evict.
         slot.used.store(true, Ordering::Relaxed);
         self.meter.looked_up(value.is_some());
         value
@@ -46,12 +50,15 @@ impl<T: Weigh> Slots<T> {
 
     pub(crate) fn put(&self, file: usize, value: Arc<T>) {
         let bytes = value.bytes();
-        let Ok(mut slot) = self.slots[file].value.lock() else {
+        let slot = &self.slots[file];
+        let Ok(mut held) = slot.value.lock() else {
             return;
         };
-        let old = slot.replace(value);
-        drop(slot);
-        self.meter.added(bytes);
+        let old = held.replace(value);
+        drop(held);
+        // Relaxed: for a figure.
+        let new = !slot.seen.swap(true, Ordering::Relaxed);
+        self.meter.added(bytes, new);
         if let Some(old) = old {
             self.meter.removed(old.bytes());
         }
