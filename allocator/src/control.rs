@@ -38,21 +38,25 @@ pub fn backed() -> usize {
     account::backed()
 }
 
-/// Gives everything that is kept for reuse back to the system; bytes given back. Calls no shrinker.
+/// Gives everything that is kept for reuse back to the system: how many bytes, about, since other threads go on
+/// meanwhile. Calls no shrinker.
 pub fn purge() -> usize {
     let before = account::backed();
     reclaim::give_back();
     before.saturating_sub(account::backed())
 }
 
-/// The shrinkers that a failing allocation walks.
+/// The shrinkers that a failing allocation walks: to look at them ([`ShrinkerList::for_each`]), or to ask them for
+/// memory although there is no lack ([`ShrinkerList::walk`]).
 #[must_use]
 pub fn shrinkers() -> &'static ShrinkerList {
     &SHRINKERS
 }
 
 /// Registers a cache: from now on allocations that would fail ask it to free objects. Dropping the registration takes
-/// it off again.
+/// it off again, and waits for callbacks that are running.
+///
+/// To go on using the cache register a clone of an [`Arc`](std::sync::Arc) of it.
 ///
 /// # Errors
 /// [`RegisterError::OutOfMemory`]; the cache was dropped then.

@@ -5,7 +5,7 @@
 //! free objects, the memory is credited to the request that asked, and it is tried again. Only then is it refused.
 //!
 //! ```
-//! use std::sync::{Arc, Mutex};
+//! use std::sync::Mutex;
 //! use ebbmalloc::{Count, EbbMalloc, Scan, Shrink, ShrinkControl, Shrinker};
 //!
 //! #[global_allocator]
@@ -34,6 +34,21 @@
 //! assert!(registration.stats().objects > 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Who needs what
+//!
+//! - A program: [`EbbMalloc`] as its global allocator; [`set_budget`], or `EBB_BUDGET=256M` in its environment
+//!   ([`init_from_environment`] has all variables).
+//! - A cache: [`Shrink`], whose documentation says what the two functions may do, and [`register`].
+//! - Whoever watches: [`stats()`], [`Registration::stats`], [`write_stats`].
+//! - Bindings and code that manages memory by hand: [`raw`].
+//!
+//! # When there is no memory
+//!
+//! Under the budget or at all, and after reclaim: the allocation gives null. So `try_reserve` and the other fallible
+//! functions of the standard library give an error, and the infallible ones end the process, as with any allocator. No
+//! function of this crate panics, except to pass on a panic of the caller's own code. What can be seen to be no valid
+//! free ends the process with one line on standard error.
 //!
 //! # The picture
 //!

@@ -12,7 +12,7 @@ use crate::os;
 use crate::reclaim::{COUNTERS, SHRINKERS};
 use crate::size_class::{LAST, SHAPES};
 
-/// A snapshot of the allocator. All sizes in bytes.
+/// A snapshot of the allocator, of about 6 KiB. All sizes in bytes.
 ///
 /// The parts are read one after the other while other threads go on, so they need not add up exactly.
 #[derive(Clone, Copy, Debug)]

@@ -116,6 +116,9 @@ impl ShrinkerList {
     /// fails has to do without. So walks never recurse, and an allocator may call this wherever an allocation fails.
     ///
     /// The first walk of a thread allocates a little (seize's thread id).
+    ///
+    /// # Panics
+    /// Those of `visit`, which end the walk. A callback's panic is caught.
     pub fn walk(
         &self,
         walk: &Walk,

@@ -149,6 +149,9 @@ impl Registration {
     /// # Errors
     /// [`UnregisterError::InsideOwnCallback`] from inside the shrinker's own callback (or the visitor of it): it would
     /// wait for itself. The registration comes back with the error.
+    ///
+    /// # Panics
+    /// When the cache's destructor does; the shrinker is off its list by then.
     pub fn unregister(self) -> Result<(), UnregisterError> {
         if frames(self.record()) != 0 {
             return Err(UnregisterError::InsideOwnCallback(self));

@@ -95,15 +95,24 @@ impl ShrinkControl {
 
 /// A cache that can give memory back.
 ///
-/// Both functions run on whatever thread is short of memory, in the middle of its allocation: use try-locks, do not
-/// block, do not unwind. They never run twice at the same time for one registration. A callback that panics is never
-/// called again.
+/// Both functions run on whatever thread is short of memory, in the middle of its allocation, and that thread may hold
+/// any lock:
+///
+/// - take locks only by trying; when one is taken answer [`Count::Unknown`] or [`Scan::Stop`];
+/// - wait for nothing;
+/// - allocate as little as possible, and expect it to fail: a walk is not begun inside a walk;
+/// - do not panic. A panic is caught, and the cache is never called again.
+///
+/// They never run twice at the same time for one registration, and not at all once it was unregistered.
+///
+/// The other side of the first rule: while the cache's own lock is held, an allocation of the same thread cannot get
+/// memory from this cache. Make objects before locking.
 pub trait Shrink: Send + Sync {
-    /// How many objects could be freed. Must be quick; an estimate is fine.
+    /// How many objects could be freed. Must be quick: it is asked far more often than `scan`. An estimate is fine.
     fn count(&self, ctl: &ShrinkControl) -> Count;
 
-    /// Looks at up to [`ctl.to_scan()`](ShrinkControl::to_scan) objects and frees what it can. Called only after
-    /// `count` answered [`Count::Objects`].
+    /// Looks at up to [`ctl.to_scan()`](ShrinkControl::to_scan) objects, the least useful first, and frees what it can.
+    /// Called only after `count` answered [`Count::Objects`].
     fn scan(&self, ctl: &mut ShrinkControl) -> Scan;
 }
 

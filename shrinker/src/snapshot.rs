@@ -10,6 +10,9 @@ const SNAPSHOTS: usize = 8;
 impl ShrinkerList {
     /// Calls `f` with a snapshot of each registered shrinker, oldest first. Allocates nothing; `f` runs outside guards
     /// and locks and holds up nobody: it may even unregister the shrinker it is shown. Works on any thread.
+    ///
+    /// # Panics
+    /// Those of `f`.
     pub fn for_each(&self, f: &mut dyn FnMut(&ShrinkerStats)) {
         let Some(chain) = self.chain() else { return };
         let (mut shown, last) = (0, chain.last_id());
