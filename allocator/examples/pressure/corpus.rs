@@ -66,6 +66,13 @@ impl Corpus {
         Ok(corpus)
     }
 
+    /// The name of a file, from the root on.
+    pub(crate) fn name(&self, file: usize) -> &str {
+        let path = &self.files[file];
+        let name = path.strip_prefix(&self.root).unwrap_or(path);
+        name.to_str().unwrap_or("?")
+    }
+
     /// Adds the text files under a directory, in the order of their names.
     fn add(&mut self, directory: &Path) -> io::Result<()> {
         let mut entries: Vec<_> = fs::read_dir(directory)?.flatten().collect();

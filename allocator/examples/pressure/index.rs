@@ -1,22 +1,24 @@
-//! What the service knows of one file: its words, how often each stands there and in which lines.
+//! What the service knows of one file: where its words stand.
 
 use std::collections::HashMap;
 
 use crate::caches::Weigh;
 use crate::corpus::OutOfMemory;
 
-/// One word in one file.
-#[derive(Debug, Default)]
-struct Posting {
-    count: u32,
-    /// Where the lines that have it begin, in order, each once.
-    lines: Vec<u32>,
+/// Where a word stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// In which line, counted from 0,
+    pub(crate) line: u32,
+    /// which begins at this byte of the text.
+    pub(crate) start: u32,
 }
 
 /// The words of one file: very many small blocks.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    words: HashMap<Box<str>, Posting>,
+    /// Where each word stands, in order.
+    words: HashMap<Box<str>, Vec<Place>>,
     bytes: usize,
 }
 
@@ -29,9 +31,12 @@ impl Weigh for Index {
 impl Index {
     pub(crate) fn of(text: &str) -> Result<Self, OutOfMemory> {
         let mut index = Self::default();
-        let start = text.as_ptr().addr();
-        for line in text.lines() {
-            let place = (line.as_ptr().addr() - start) as u32;
+        let text_start = text.as_ptr().addr();
+        for (number, line) in text.lines().enumerate() {
+            let place = Place {
+                line: number as u32,
+                start: (line.as_ptr().addr() - text_start) as u32,
+            };
             for word in split(line) {
                 index.add(word, place)?;
             }
@@ -40,36 +45,33 @@ impl Index {
         Ok(index)
     }
 
-    fn add(&mut self, word: &str, line: u32) -> Result<(), OutOfMemory> {
+    fn add(&mut self, word: &str, place: Place) -> Result<(), OutOfMemory> {
         if !self.words.contains_key(word) {
             self.words.try_reserve(1).map_err(|_| OutOfMemory)?;
-            self.words.insert(copy(word)?, Posting::default());
+            self.words.insert(copy(word)?, Vec::new());
         }
-        let Some(posting) = self.words.get_mut(word) else {
-            return Ok(());
-        };
-        posting.count += 1;
-        if posting.lines.last() != Some(&line) {
-            posting.lines.try_reserve(1).map_err(|_| OutOfMemory)?;
-            posting.lines.push(line);
+        if let Some(places) = self.words.get_mut(word) {
+            places.try_reserve(1).map_err(|_| OutOfMemory)?;
+            places.push(place);
         }
         Ok(())
     }
 
-    /// A table's slot for each word, a block for its letters and one for its lines; no block has less than 16 bytes.
+    /// A table's slot for each word, a block for its letters and one for its places; no block has less than 16 bytes.
     fn weight(&self) -> usize {
-        let slot = size_of::<(Box<str>, Posting)>() + 1;
+        let slot = size_of::<(Box<str>, Vec<Place>)>() + 1;
         let block = |bytes: usize| bytes.next_multiple_of(16);
         let words = self.words.keys().map(|word| block(word.len()));
-        let lines = self.words.values().map(|it| block(it.lines.capacity() * 4));
-        self.words.capacity() * slot + words.sum::<usize>() + lines.sum::<usize>()
+        let places = self
+            .words
+            .values()
+            .map(|it| block(it.capacity() * size_of::<Place>()));
+        self.words.capacity() * slot + words.sum::<usize>() + places.sum::<usize>()
     }
 
-    /// How often a word stands in the file, and where the lines that have it begin.
-    pub(crate) fn get(&self, word: &str) -> (u32, &[u32]) {
-        self.words
-            .get(word)
-            .map_or((0, &[]), |posting| (posting.count, &posting.lines))
+    /// Where a word stands in the file.
+    pub(crate) fn places(&self, word: &str) -> &[Place] {
+        self.words.get(word).map_or(&[], Vec::as_slice)
     }
 }
 
