@@ -17,6 +17,7 @@ use crate::epoch::{self, Epoch, Guard};
 use crate::lock::Lock;
 use crate::record::Record;
 use crate::sync::AtomicPtr;
+use crate::values::Values;
 
 /// The chain of records, its lock and its collector. Made at the first preparation, never freed.
 pub(crate) struct Chain {
@@ -29,6 +30,8 @@ pub(crate) struct Chain {
     epoch: Epoch,
     /// The shrinker that was visited last: where the next walk goes on. A hint.
     cursor: AtomicU64,
+    /// How many records there are of each value.
+    pub(crate) values: Values,
     /// Records dropped inside their own callback and not yet ended.
     pub(crate) orphans: AtomicUsize,
     /// Records unlinked by exiting threads, chained by `prev`, waiting to be retired. Under the lock.
@@ -44,6 +47,7 @@ impl Chain {
             lock: Lock::new(),
             epoch: Epoch::new(),
             cursor: AtomicU64::new(0),
+            values: Values::new(),
             orphans: AtomicUsize::new(0),
             limbo: Plain::new(ptr::null_mut()),
         }

@@ -61,11 +61,15 @@
 //! # Layers
 //!
 //! Each file imports only from files above it:
-//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize) < `shrink` (the trait) < `pressure` (arithmetic) <
-//! `stats` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `list` (the walk itself,
-//! and its proof) < `snapshot`, `removal`, `fork` < `registration`.
+//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `times`, `deferred`, `values` < `shrink` (the trait) < `callee` <
+//! `pressure` (arithmetic) < `stats` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a
+//! walk) < `list` (the walk itself, and its proof) < `snapshot`, `removal`, `fork` < `registration`.
 
+#[forbid(unsafe_code)]
+mod callee;
 mod chain;
+#[forbid(unsafe_code)]
+mod deferred;
 mod epoch;
 mod fork;
 mod list;
@@ -87,6 +91,10 @@ mod state;
 mod stats;
 mod sync;
 #[forbid(unsafe_code)]
+mod times;
+#[forbid(unsafe_code)]
+mod values;
+#[forbid(unsafe_code)]
 mod walk;
 
 pub use epoch::thread_exiting;
@@ -102,6 +110,12 @@ pub const DEFAULT_SEEKS: u32 = 2;
 
 /// How many objects one `scan` call is asked for when the owner does not say.
 pub const DEFAULT_BATCH: usize = 128;
+
+/// The [`value`](Shrinker::value) of a shrinker whose owner does not say: neither worthless nor dear.
+pub const DEFAULT_VALUE: u8 = 4;
+
+/// The highest [`value`](Shrinker::value): asked last of all.
+pub const MAX_VALUE: u8 = 8;
 
 /// The gentlest priority: 1/4096 of a cache. A reclaimer starts here and goes down to 0, everything.
 pub const DEF_PRIORITY: u8 = 12;

@@ -59,8 +59,10 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::chain::Chain;
 use crate::epoch::{self, assert_outside};
+use crate::pressure::Outcome;
 use crate::record::{Record, in_callback, with_frame};
 use crate::reference::Reference;
+use crate::sync::now_ns;
 use crate::walk::{Visit, Walk, WalkReport};
 
 /// A lockless list of shrinkers. Meant to be a static: `static LIST: ShrinkerList = ShrinkerList::new();`
@@ -97,6 +99,12 @@ impl ShrinkerList {
         self.live.load(Ordering::Relaxed) == 0
     }
 
+    /// The lowest value of any registered shrinker that is above `value`; the lowest of all for `None`.
+    #[must_use]
+    pub fn value_after(&self, value: Option<u8>) -> Option<u8> {
+        self.chain()?.values.after(value)
+    }
+
     /// The chain, once it was made.
     pub(crate) fn chain(&self) -> Option<&'static Chain> {
         // Acquire: pairs with the Release that publishes it in `registration`.
@@ -108,8 +116,9 @@ impl ShrinkerList {
     /// Walks over all shrinkers that are registered now and calls each (see [`Walk`] for nodes), beginning behind
     /// the one that the last walk visited last.
     ///
-    /// `visit` runs after each call; [`ControlFlow::Break`] says that the request is satisfied and ends the walk. It
-    /// may take long and allocate; it may not unregister the shrinker just visited.
+    /// `visit` runs after each call, and in the middle of one whenever another [`goal`](Walk::goal) was freed;
+    /// [`ControlFlow::Break`] says that the request is satisfied and ends the walk. It may take long and allocate; it may
+    /// not unregister the shrinker just visited.
     ///
     /// Nothing is called, and the report is empty, on an exiting thread ([`thread_exiting`](crate::thread_exiting)) and
     /// in the middle of another walk of the same thread, over whatever list: a callback or visitor whose own allocation
@@ -137,13 +146,11 @@ impl ShrinkerList {
             report: WalkReport::default(),
             start: chain.cursor(),
             last: chain.last_id(),
+            until: walk.until(now_ns()),
             node_aware: false,
         };
-        let flow = walker.run();
-        let report = WalkReport {
-            satisfied: flow.is_break(),
-            ..walker.report
-        };
+        let _ = walker.run();
+        let report = walker.report;
         self.sweep();
         report
     }
@@ -159,6 +166,8 @@ struct Walker<'a> {
     start: u64,
     /// The youngest shrinker when the walk began (I15).
     last: u64,
+    /// When the time is up.
+    until: u64,
     /// Whether any node-aware shrinker was met: else one turn is enough.
     node_aware: bool,
 }
@@ -208,7 +217,8 @@ impl Walker<'_> {
     /// Whether `record` is to be called in this turn; no read-modify-write is spent on one that is not.
     fn wants(&mut self, record: &Record, turn: u32) -> bool {
         self.node_aware |= record.node_aware();
-        if (turn > 0 && !record.node_aware()) || !record.in_service() {
+        let asked = turn == 0 || record.node_aware();
+        if !asked || record.value() > self.walk.max_value || !record.in_service() {
             return false;
         }
         let busy = record.looks_busy();
@@ -216,9 +226,13 @@ impl Walker<'_> {
         !busy
     }
 
-    /// Step 3: the cache, then the visitor.
+    /// Step 3: the cache, then the visitor; in each pause of the cache, the visitor too.
     fn call(&mut self, reference: &Reference, node: u32) -> ControlFlow<()> {
         assert_outside();
+        if now_ns() >= self.until {
+            self.report.timed_out = true;
+            return ControlFlow::Break(());
+        }
         let record = reference.record();
         with_frame(record, || {
             let Some(busy) = record.try_busy() else {
@@ -226,12 +240,25 @@ impl Walker<'_> {
                 return ControlFlow::Continue(());
             };
             let node = if record.node_aware() { node } else { 0 };
+            let mut told = Outcome::default();
+            let mut pause = |outcome: &Outcome| {
+                let news = outcome.since(&told);
+                told = *outcome;
+                (self.visit)(&Visit::new(record.name(), node, &news, true))
+            };
             // SAFETY: `reference` is a reference.
-            let outcome = unsafe { record.call(&busy, self.walk, node) };
+            let outcome = unsafe { record.call(&busy, self.walk, node, self.until, &mut pause) };
             drop(busy);
             self.report.add(&outcome);
             self.chain.set_cursor(record.id());
-            (self.visit)(&Visit::new(record.name(), node, &outcome))
+            self.report.satisfied = outcome.satisfied || {
+                let news = outcome.since(&told);
+                (self.visit)(&Visit::new(record.name(), node, &news, false)).is_break()
+            };
+            match self.report.satisfied {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
         })
     }
 }

@@ -7,18 +7,36 @@
 //!   deferred = clamp(deferred + delta - scanned, 0, 2 * freeable), added to what others deferred meanwhile
 //! ```
 //!
-//! Two things differ from the kernel, both on purpose. An *exhaustive* job scans everything twice over (a first pass
-//! may only clear "recently used" marks) down to the last object, whatever the seeks: without it a cache of 50 objects
-//! with seeks 8 is never scanned at all. And no callback can make the loop endless: a scan that says it looked at
-//! nothing ends it, and the number of calls is capped: a cache so large that its batch would need more is asked for
-//! larger batches.
+//! All of it in *bytes* where the cache says how large its objects are, in objects where it does not: then it is the
+//! kernel's arithmetic to the last digit (the golden vectors). Every cache is asked for the same part of what it holds,
+//! so pressure is proportional across caches; and as a batch is at most [`BATCH_BYTES`], a cache of few large objects is
+//! asked as early as one of many small ones.
+//!
+//! What differs from the kernel, all on purpose:
+//!
+//! - An *exhaustive* job scans everything twice over (a first pass may only clear "recently used" marks) down to the
+//!   last object, whatever the seeks: without it a cache of 50 objects with seeks 8 is never scanned at all.
+//! - No callback can make the loop endless: a scan that says it looked at nothing ends it, the number of calls is
+//!   capped, and so is the time: a cache so large that its batch would need more calls is asked for larger batches.
+//! - Who asks may be satisfied halfway: with a *goal* the loop pauses whenever that many bytes were freed, so that the
+//!   request can be tried again. The pauses double, so at most twice what was needed is freed. The rest of the
+//!   work is then forgotten, not deferred: nobody needs it.
+//! - Deferred work decays (`deferred`).
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::ops::ControlFlow;
 
-use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
+use crate::callee::Callee;
+use crate::deferred::Deferred;
+use crate::shrink::{Count, Scan, ShrinkControl};
 
 /// No job makes more scan calls than this; what is left over is deferred.
 const MAX_CALLS: usize = 1 << 18;
+
+/// No batch is larger in bytes, where a cache knows them, than this or one object.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// With a goal, a cache that does not know its bytes pauses after so many scan calls.
+const CALLS_BETWEEN_PAUSES: usize = 64;
 
 /// What does not change from call to call.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +46,10 @@ pub(crate) struct Pressure {
     pub(crate) node: u32,
     pub(crate) priority: u8,
     pub(crate) exhaustive: bool,
+    /// Bytes after which to pause; 0 for never.
+    pub(crate) goal: usize,
+    /// When to stop, on the clock of `now_ns`.
+    pub(crate) until: u64,
 }
 
 /// What came of it. Filled as the loop goes, so that a panic loses nothing.
@@ -40,6 +62,10 @@ pub(crate) struct Outcome {
     pub(crate) stopped: bool,
     /// The callback's figures could not be true, or it used up its calls.
     pub(crate) misreported: bool,
+    /// The time was up before the work was done.
+    pub(crate) timed_out: bool,
+    /// The request was satisfied in a pause.
+    pub(crate) satisfied: bool,
 }
 
 /// A value shifted by a priority; no priority is too large.
@@ -47,7 +73,7 @@ fn eased(value: usize, priority: u8) -> usize {
     value.checked_shr(u32::from(priority)).unwrap_or(0)
 }
 
-/// How many objects this walk adds to the work.
+/// How much this walk adds to the work.
 fn delta(freeable: usize, priority: u8, seeks: u32) -> usize {
     match seeks {
         0 => freeable / 2,
@@ -55,21 +81,25 @@ fn delta(freeable: usize, priority: u8, seeks: u32) -> usize {
     }
 }
 
-/// The plan of one job on one cache.
+/// The plan of one job on one cache. Work is in bytes, or in objects: then `each` is 1.
 #[derive(Debug)]
 struct Plan {
     freeable: usize,
+    each: usize,
     /// Old deferred work and this walk's share, before easing and capping.
     due: usize,
     left: usize,
-    scanned: usize,
+    done: usize,
+    /// In objects.
     batch: usize,
     calls_left: usize,
     exhaustive: bool,
 }
 
 impl Plan {
-    fn new(job: &Pressure, freeable: usize, deferred: usize) -> Self {
+    fn new(job: &Pressure, objects: usize, bytes_each: usize, deferred: usize) -> Self {
+        let each = bytes_each.max(1);
+        let freeable = objects.saturating_mul(each);
         let delta = delta(freeable, job.priority, job.seeks);
         let most = freeable.saturating_mul(2);
         let left = match job.exhaustive {
@@ -78,16 +108,23 @@ impl Plan {
                 .saturating_add(delta)
                 .min(most),
         };
+        let fitting = match (bytes_each, job.goal) {
+            (0, _) => usize::MAX,
+            (each, 0) => BATCH_BYTES / each,
+            (each, goal) => BATCH_BYTES.min(goal).div_ceil(each),
+        };
         // A cache too large for its batch is asked for more at once, not more often.
-        let batch = job.batch.max(left.div_ceil(MAX_CALLS / 2)).max(1);
+        let fewest = (left / each).div_ceil(MAX_CALLS / 2);
+        let batch = job.batch.min(fitting).max(fewest).max(1);
         Self {
             freeable,
+            each,
             due: deferred.saturating_add(delta),
             left,
-            scanned: 0,
+            done: 0,
             batch,
             // An honest cache needs half of it; one that looks at fewer than asked gets as many again.
-            calls_left: (left / batch)
+            calls_left: (left / each / batch)
                 .saturating_add(1)
                 .saturating_mul(2)
                 .min(MAX_CALLS),
@@ -97,57 +134,112 @@ impl Plan {
 
     /// How many objects to ask for next, if any.
     fn next(&self) -> Option<usize> {
+        let batch = self.batch.saturating_mul(self.each);
         let wanted = match self.exhaustive {
             true => self.left > 0,
-            false => self.left >= self.batch || self.left >= self.freeable,
+            false => self.left >= batch || self.left >= self.freeable,
         };
-        (wanted && self.calls_left > 0).then_some(self.batch.min(self.left))
+        let objects = (self.left / self.each).max(1);
+        (wanted && self.calls_left > 0).then_some(self.batch.min(objects))
     }
 
     /// Books one call that looked at `scanned` objects.
     fn book(&mut self, scanned: usize) {
+        let work = scanned.saturating_mul(self.each);
         self.calls_left -= 1;
-        self.left = self.left.saturating_sub(scanned);
-        self.scanned = self.scanned.saturating_add(scanned);
+        self.left = self.left.saturating_sub(work);
+        self.done = self.done.saturating_add(work);
     }
 
     /// What is put off to a later walk.
     fn leftover(&self) -> usize {
         let most = self.freeable.saturating_mul(2);
-        self.due.saturating_sub(self.scanned).min(most)
+        self.due.saturating_sub(self.done).min(most)
     }
 }
 
-/// Counts, and scans as much as `job` asks for. `deferred` is the node's counter of put-off work.
+/// When to let the request try again.
+struct Pauses {
+    /// Bytes until the next pause; 0 for no pauses.
+    step: usize,
+    bytes: usize,
+    calls: usize,
+}
+
+impl Pauses {
+    /// Whether it is time for one, after what `outcome` says.
+    fn due(&mut self, outcome: &Outcome) -> bool {
+        let silent = outcome.bytes == 0 && outcome.objects > 0;
+        let enough = match silent {
+            true => outcome.calls - self.calls >= CALLS_BETWEEN_PAUSES,
+            false => outcome.bytes - self.bytes >= self.step,
+        };
+        if self.step == 0 || !enough {
+            return false;
+        }
+        self.step = self.step.saturating_mul(2);
+        (self.bytes, self.calls) = (outcome.bytes, outcome.calls);
+        true
+    }
+}
+
+/// Counts, and scans as much as `job` asks for. `deferred` is the node's put-off work. `pause` says in each pause
+/// whether the request is satisfied.
 pub(crate) fn shrink(
-    cache: &dyn Shrink,
+    cache: &Callee<'_>,
     job: &Pressure,
-    deferred: &AtomicUsize,
+    deferred: &Deferred,
     outcome: &mut Outcome,
+    pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
 ) {
-    let question = ShrinkControl::new(job.node, job.priority, 0);
+    let question = ShrinkControl::new(job.node, job.priority, 0).with_goal(job.goal);
     // Empty and Unknown leave the deferred work alone: it is still there to be done.
-    let Count::Objects(freeable) = cache.count(&question) else {
+    let Some(Count::Objects {
+        objects,
+        bytes_each,
+    }) = cache.count(&question)
+    else {
         return;
     };
-    // Relaxed, here and below: a counter; taking all of it keeps two walks from doing the same work.
-    let put_off = deferred.swap(0, Ordering::Relaxed);
-    let mut plan = Plan::new(job, freeable.get(), put_off);
+    let put_off = deferred.take(cache.returned());
+    let mut plan = Plan::new(job, objects.get(), bytes_each, put_off);
+    let mut pauses = Pauses {
+        step: job.goal,
+        bytes: 0,
+        calls: 0,
+    };
     while let Some(to_scan) = plan.next() {
-        let mut ctl = ShrinkControl::new(job.node, job.priority, to_scan);
-        outcome.calls += 1;
-        let Scan::Freed { objects, bytes } = cache.scan(&mut ctl) else {
-            outcome.stopped = true;
+        if cache.returned() >= job.until {
+            outcome.timed_out = true;
             break;
+        }
+        let mut ctl = ShrinkControl::new(job.node, job.priority, to_scan).with_goal(job.goal);
+        outcome.calls += 1;
+        let (objects, bytes) = match cache.scan(&mut ctl) {
+            Some(Scan::Freed { objects, bytes }) => (objects, bytes),
+            Some(Scan::Stop) => {
+                outcome.stopped = true;
+                break;
+            }
+            None => break,
+        };
+        let bytes = if bytes == 0 {
+            objects.saturating_mul(bytes_each)
+        } else {
+            bytes
         };
         let scanned = outcome.credit(&ctl, objects, bytes);
         plan.book(scanned);
         if scanned == 0 {
             break;
         }
+        if pauses.due(outcome) && pause(outcome).is_break() {
+            outcome.satisfied = true;
+            return;
+        }
     }
     outcome.misreported |= plan.calls_left == 0;
-    deferred.fetch_add(plan.leftover(), Ordering::Relaxed);
+    deferred.put_off(plan.leftover(), cache.returned());
 }
 
 impl Outcome {
@@ -161,6 +253,17 @@ impl Outcome {
         self.objects = self.objects.saturating_add(objects);
         self.bytes = self.bytes.saturating_add(bytes);
         charged
+    }
+
+    /// What was added since it was `before`.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            calls: self.calls - before.calls,
+            scanned: self.scanned - before.scanned,
+            objects: self.objects - before.objects,
+            bytes: self.bytes - before.bytes,
+            ..*self
+        }
     }
 }
 

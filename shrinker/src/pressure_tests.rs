@@ -1,9 +1,12 @@
 //! The kernel's golden vectors, and caches that lie.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
+use crate::sync::now_ns;
+use crate::times::Times;
 
 /// A cache that answers as it is told and writes down what it was asked.
 struct Fake {
@@ -59,12 +62,33 @@ fn job(priority: u8, seeks: u32) -> Pressure {
         node: 0,
         priority,
         exhaustive: false,
+        goal: 0,
+        until: u64::MAX,
     }
 }
 
-fn run(cache: &Fake, job: &Pressure, deferred: &AtomicUsize) -> Outcome {
+/// Work that was put off just now.
+fn put_off(work: usize) -> Deferred {
+    let deferred = Deferred::new();
+    deferred.put_off(work, now_ns());
+    deferred
+}
+
+fn run(cache: &dyn Shrink, job: &Pressure, deferred: &Deferred) -> Outcome {
+    let never = &mut |_: &Outcome| unreachable!("a pause without a goal");
+    run_with(cache, job, deferred, never)
+}
+
+fn run_with(
+    cache: &dyn Shrink,
+    job: &Pressure,
+    deferred: &Deferred,
+    pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
+) -> Outcome {
     let mut outcome = Outcome::default();
-    shrink(cache, job, deferred, &mut outcome);
+    let times = Times::new();
+    let callee = Callee::new(cache, &times);
+    shrink(&callee, job, deferred, &mut outcome, pause);
     outcome
 }
 
@@ -107,8 +131,12 @@ fn golden_vectors() {
         let (freeable, priority, seeks, before, want_delta, total, calls, scanned, after) = vector;
         let job = job(priority, seeks);
         assert_eq!(delta(freeable, priority, seeks), want_delta, "{vector:?}");
-        assert_eq!(Plan::new(&job, freeable, before).left, total, "{vector:?}");
-        let (cache, deferred) = (Fake::new(freeable, nothing_freed), AtomicUsize::new(before));
+        assert_eq!(
+            Plan::new(&job, freeable, 0, before).left,
+            total,
+            "{vector:?}"
+        );
+        let (cache, deferred) = (Fake::new(freeable, nothing_freed), put_off(before));
         let outcome = run(&cache, &job, &deferred);
         assert_eq!(
             (outcome.calls, outcome.scanned),
@@ -116,23 +144,23 @@ fn golden_vectors() {
             "{vector:?}"
         );
         assert!(!outcome.misreported, "{vector:?}");
-        assert_eq!(deferred.into_inner(), after, "{vector:?}");
+        assert_eq!(deferred.get(), after, "{vector:?}");
     }
 }
 
 /// The sixteenth golden vector: STOP at once puts everything off.
 #[test]
 fn stop_defers_everything() {
-    let (cache, deferred) = (Fake::new(1_000_000, |_| Scan::Stop), AtomicUsize::new(0));
+    let (cache, deferred) = (Fake::new(1_000_000, |_| Scan::Stop), put_off(0));
     let outcome = run(&cache, &job(12, 2), &deferred);
     assert!(outcome.stopped);
     assert_eq!((outcome.calls, outcome.scanned), (1, 0));
-    assert_eq!(deferred.into_inner(), 488);
+    assert_eq!(deferred.get(), 488);
 }
 
 /// The priority of the first scan when walking from 12 to 0 with the deferred work carried along.
 fn first_scan(freeable: usize, seeks: u32) -> Option<u8> {
-    let (cache, deferred) = (Fake::new(freeable, nothing_freed), AtomicUsize::new(0));
+    let (cache, deferred) = (Fake::new(freeable, nothing_freed), put_off(0));
     (0..=12)
         .rev()
         .find(|&priority| run(&cache, &job(priority, seeks), &deferred).calls > 0)
@@ -158,7 +186,7 @@ fn an_exhaustive_job_asks_for_everything() {
                 exhaustive: true,
                 ..job(12, seeks)
             };
-            let outcome = run(&cache, &job, &AtomicUsize::new(0));
+            let outcome = run(&cache, &job, &put_off(0));
             assert_eq!(outcome.objects, 2 * freeable);
             assert!(cache.asked().iter().all(|&asked| asked <= 128));
         }
@@ -176,17 +204,12 @@ fn empty_and_unknown_leave_deferred_work_alone() {
             unreachable!("nothing was counted")
         }
     }
-    let deferred = AtomicUsize::new(77);
-    let mut outcome = Outcome::default();
-    shrink(&Unknown, &job(0, 2), &deferred, &mut outcome);
-    shrink(
-        &Fake::new(0, |_| unreachable!()),
-        &job(0, 2),
-        &deferred,
-        &mut outcome,
-    );
-    assert_eq!(outcome, Outcome::default());
-    assert_eq!(deferred.into_inner(), 77);
+    let deferred = put_off(77);
+    let empty = Fake::new(0, |_| unreachable!());
+    for cache in [&Unknown as &dyn Shrink, &empty] {
+        assert_eq!(run(cache, &job(0, 2), &deferred), Outcome::default());
+    }
+    assert_eq!(deferred.get(), 77);
 }
 
 #[test]
@@ -220,7 +243,7 @@ fn liars_come_to_an_end_and_are_counted() {
     ];
     for (lie, scan) in lies.into_iter().enumerate() {
         for exhaustive in [false, true] {
-            let (cache, deferred) = (Fake::new(100_000, scan), AtomicUsize::new(5));
+            let (cache, deferred) = (Fake::new(100_000, scan), put_off(5));
             let job = Pressure {
                 exhaustive,
                 ..job(0, 2)
@@ -231,21 +254,140 @@ fn liars_come_to_an_end_and_are_counted() {
                 "lie {lie}: {outcome:?}"
             );
             assert!(outcome.misreported, "lie {lie}");
-            assert!(deferred.into_inner() <= 200_000, "lie {lie}");
+            assert!(deferred.get() <= 200_000, "lie {lie}");
         }
     }
 }
 
 #[test]
 fn a_cache_of_impossible_size_comes_to_an_end() {
-    let (cache, deferred) = (
-        Fake::new(usize::MAX, nothing_freed),
-        AtomicUsize::new(usize::MAX),
-    );
+    let (cache, deferred) = (Fake::new(usize::MAX, nothing_freed), put_off(usize::MAX));
     for priority in [0, 12, 64, u8::MAX] {
         for seeks in [0, 1, u32::MAX] {
             let outcome = run(&cache, &job(priority, seeks), &deferred);
             assert!(outcome.calls <= MAX_CALLS);
         }
     }
+}
+
+/// A cache that knows how large its objects are, and frees all it is asked for. It leaves it to the engine to work out
+/// the bytes.
+struct Weighed {
+    objects: AtomicUsize,
+    each: usize,
+}
+
+impl Weighed {
+    fn new(objects: usize, each: usize) -> Self {
+        let objects = AtomicUsize::new(objects);
+        Self { objects, each }
+    }
+}
+
+impl Shrink for Weighed {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(self.objects.load(Ordering::Relaxed)).each(self.each)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        let objects = ctl.to_scan().min(self.objects.load(Ordering::Relaxed));
+        self.objects.fetch_sub(objects, Ordering::Relaxed);
+        ctl.set_scanned(objects);
+        Scan::Freed { objects, bytes: 0 }
+    }
+}
+
+/// Caches of the same size in bytes give the same share, however many objects that is. Seen to fail with batches not
+/// limited in bytes: caches of large objects gave nothing.
+#[test]
+fn pressure_is_proportional_in_bytes() {
+    const TOTAL: usize = 64 << 20;
+    for priority in [1, 2, 3, 4] {
+        for each in [16, 256, 4096, 1 << 20, 2 << 20] {
+            let cache = Weighed::new(TOTAL / each, each);
+            let outcome = run(&cache, &job(priority, 2), &put_off(0));
+            let share = (TOTAL >> priority) * 2;
+            let missed = share - outcome.bytes.min(share);
+            let batch = each.max(128 * 16).max(BATCH_BYTES);
+            assert!(
+                missed < batch && outcome.bytes <= share,
+                "priority {priority}, {each} each: {outcome:?}"
+            );
+        }
+    }
+}
+
+/// Each pause lets the request try again; the steps double. Seen to fail with `step` not doubled.
+#[test]
+fn a_goal_makes_pauses_at_doubling_distances() {
+    let job = Pressure {
+        goal: 10_000,
+        exhaustive: true,
+        ..job(0, 2)
+    };
+    for satisfied_at in [1, 4, usize::MAX] {
+        let (cache, deferred) = (Weighed::new(10_000, 100), put_off(50));
+        let mut pauses = Vec::new();
+        let outcome = run_with(&cache, &job, &deferred, &mut |outcome| {
+            pauses.push(outcome.bytes);
+            match pauses.len() == satisfied_at {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let expected = [10_000, 30_000, 70_000, 150_000, 310_000, 630_000];
+        assert_eq!(pauses, expected[..satisfied_at.min(6)]);
+        assert_eq!(outcome.satisfied, satisfied_at < 6);
+        if outcome.satisfied {
+            assert_eq!(outcome.bytes, pauses[satisfied_at - 1], "no more than that");
+            assert_eq!(deferred.get(), 0, "nobody needs the rest");
+        } else {
+            assert_eq!(outcome.bytes, 1_000_000);
+        }
+    }
+}
+
+/// A request for little is not served by a batch of huge objects.
+#[test]
+fn a_goal_limits_the_batch() {
+    let job = Pressure {
+        goal: 64 << 10,
+        ..job(1, 2)
+    };
+    let cache = Weighed::new(100, 1 << 20);
+    let outcome = run_with(&cache, &job, &put_off(0), &mut |_| ControlFlow::Break(()));
+    assert_eq!((outcome.calls, outcome.objects), (1, 1));
+}
+
+/// A cache that does not know its bytes pauses all the same.
+#[test]
+fn a_cache_without_bytes_pauses_by_calls() {
+    let job = Pressure {
+        goal: 1,
+        ..job(1, 2)
+    };
+    let mut pauses = 0;
+    let outcome = run_with(
+        &Fake::new(1_000_000, all_freed),
+        &job,
+        &put_off(0),
+        &mut |_| {
+            pauses += 1;
+            ControlFlow::Continue(())
+        },
+    );
+    assert_eq!(pauses, outcome.calls / CALLS_BETWEEN_PAUSES);
+}
+
+/// Seen to fail without the look at the clock in the loop.
+#[test]
+fn no_scan_begins_when_the_time_is_up() {
+    let job = Pressure {
+        until: 0,
+        ..job(0, 2)
+    };
+    let (cache, deferred) = (Fake::new(1000, all_freed), put_off(0));
+    let outcome = run(&cache, &job, &deferred);
+    assert!(outcome.timed_out);
+    assert_eq!((outcome.calls, deferred.get()), (0, 2000));
 }

@@ -9,20 +9,20 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | B1 | `Busy::drop` | Release | `Busy::take` | Acquire | what the last callback did to the cache |
 
-use std::any::Any;
 use std::cell::UnsafeCell;
-use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ops::ControlFlow;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, AtomicUsize as Counter, Ordering};
-use std::time::Instant;
+use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, Ordering};
 
 use crate::MAX_NODES;
+use crate::callee::Callee;
+use crate::deferred::Deferred;
 use crate::pressure::{self, Outcome, Pressure};
 use crate::shrink::Shrink;
 use crate::state::State;
 use crate::stats::{Counters, Name, ShrinkerStats};
 use crate::sync::{AtomicPtr, AtomicUsize, FRAMES, thread_token};
+use crate::times::Times;
 use crate::walk::Walk;
 
 /// What the owner of a shrinker chose.
@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) seeks: u32,
     pub(crate) batch: usize,
     pub(crate) node_aware: bool,
+    pub(crate) value: u8,
 }
 
 /// One shrinker.
@@ -46,8 +47,9 @@ pub(crate) struct Record {
     settings: Settings,
     /// Which thread is in the callbacks; 0 when none is.
     busy: AtomicUsize,
-    deferred: [Counter; MAX_NODES],
+    deferred: [Deferred; MAX_NODES],
     counters: Counters,
+    times: Times,
     /// `Some` from preparation to the end of unregistering. Shared while referenced, exclusive once complete.
     cache: UnsafeCell<Option<Box<dyn Shrink>>>,
 }
@@ -67,8 +69,9 @@ impl Record {
             id: AtomicU64::new(0),
             settings,
             busy: AtomicUsize::new(0),
-            deferred: [const { Counter::new(0) }; MAX_NODES],
+            deferred: [const { Deferred::new() }; MAX_NODES],
             counters: Counters::default(),
+            times: Times::new(),
             cache: UnsafeCell::new(Some(cache)),
         }
     }
@@ -89,6 +92,10 @@ impl Record {
 
     pub(crate) fn node_aware(&self) -> bool {
         self.settings.node_aware
+    }
+
+    pub(crate) fn value(&self) -> u8 {
+        self.settings.value
     }
 
     /// Whether it may be called: a callback that panicked is not.
@@ -120,11 +127,19 @@ impl Record {
         None
     }
 
-    /// Calls the cache: count, then scans. A panic ends its service.
+    /// Calls the cache until `until`: count, then scans, with a `pause` now and then (`pressure`). A panic of the cache
+    /// ends its service.
     ///
     /// # Safety
     /// The caller holds a reference.
-    pub(crate) unsafe fn call(&self, _: &Busy<'_>, walk: &Walk, node: u32) -> Outcome {
+    pub(crate) unsafe fn call(
+        &self,
+        _: &Busy<'_>,
+        walk: &Walk,
+        node: u32,
+        until: u64,
+        pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
+    ) -> Outcome {
         // SAFETY: the caller's reference keeps the count above zero, so the box is not taken out: only shared
         // borrows exist.
         let cache = unsafe { &*self.cache.get() };
@@ -136,15 +151,15 @@ impl Record {
             node,
             priority: walk.priority,
             exhaustive: walk.exhaustive,
+            goal: walk.goal,
+            until,
         };
         let deferred = &self.deferred[node as usize % MAX_NODES];
-        let begin = Instant::now();
-        let work = || pressure::shrink(&**cache, &job, deferred, &mut outcome);
-        let result = catch_unwind(AssertUnwindSafe(work));
-        self.counters.called(&outcome, begin.elapsed());
-        if let Err(payload) = result {
+        let callee = Callee::new(&**cache, &self.times);
+        pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
+        self.counters.called(&outcome);
+        if callee.panicked() {
             self.counters.panicked();
-            forget(payload);
         }
         outcome
     }
@@ -170,23 +185,22 @@ impl Record {
 
     /// A snapshot of its settings and counters.
     pub(crate) fn stats(&self) -> ShrinkerStats {
-        // Relaxed: counters.
-        let deferred = self.deferred.iter().map(|d| d.load(Ordering::Relaxed));
+        let deferred = self.deferred.iter().map(Deferred::get);
         let mut stats = ShrinkerStats {
             seeks: self.settings.seeks,
             batch: self.settings.batch,
             node_aware: self.settings.node_aware,
+            value: self.settings.value,
             deferred: deferred.fold(0, usize::saturating_add),
+            time_ns_total: self.times.total(),
+            time_ns_p50: self.times.percentile(50),
+            time_ns_p99: self.times.percentile(99),
+            time_ns_max: self.times.max(),
             ..ShrinkerStats::new(self.settings.name, self.id())
         };
         self.counters.copy_to(&mut stats);
         stats
     }
-}
-
-/// Drops a panic's payload without running its destructor, which may panic again.
-pub(crate) fn forget(payload: Box<dyn Any + Send>) {
-    mem::forget(payload);
 }
 
 /// This thread is the one in the callbacks of a shrinker.

@@ -11,7 +11,7 @@ use crate::memory::{RegisterError, try_box};
 use crate::record::{Record, Settings, frames};
 use crate::shrink::Shrink;
 use crate::stats::{Name, ShrinkerStats};
-use crate::{DEFAULT_BATCH, DEFAULT_SEEKS};
+use crate::{DEFAULT_BATCH, DEFAULT_SEEKS, DEFAULT_VALUE, MAX_VALUE};
 
 /// The description of a shrinker: a name and how it is to be treated.
 ///
@@ -44,6 +44,7 @@ impl Shrinker {
             seeks: DEFAULT_SEEKS,
             batch: DEFAULT_BATCH,
             node_aware: false,
+            value: DEFAULT_VALUE,
         };
         Self { settings }
     }
@@ -55,7 +56,8 @@ impl Shrinker {
         self
     }
 
-    /// How many objects one `scan` call is asked for; 0 means the default.
+    /// How many objects one `scan` call is asked for at most; 0 means the default. Where [`Count::each`](crate::Count::each)
+    /// says how large they are, a call is asked for at most 256 KiB of them, or one object.
     pub fn batch(mut self, batch: usize) -> Self {
         self.settings.batch = if batch == 0 { DEFAULT_BATCH } else { batch };
         self
@@ -65,6 +67,16 @@ impl Shrinker {
     /// free only that node's objects.
     pub fn node_aware(mut self, node_aware: bool) -> Self {
         self.settings.node_aware = node_aware;
+        self
+    }
+
+    /// How dear its content is, from 1 to [`MAX_VALUE`]; 0 means the default. A cache is asked only when all of lower value
+    /// have nothing left to give; those of the same value share the pressure.
+    pub fn value(mut self, value: u8) -> Self {
+        self.settings.value = match value {
+            0 => DEFAULT_VALUE,
+            value => value.min(MAX_VALUE),
+        };
         self
     }
 
@@ -119,6 +131,8 @@ impl Prepared {
         let record = NonNull::from(Box::leak(record));
         // Relaxed: a hint for `is_empty`, raised first so that a registered shrinker is never overlooked by its owner.
         list.live.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: alive and still ours alone.
+        chain.values.add(unsafe { record.as_ref() }.value());
         // SAFETY: alive, new, and freed only after `Registration` had it unlinked.
         unsafe { chain.link(record) };
         Registration {

@@ -4,10 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
+use crate::callee::forget;
 use crate::chain::Chain;
 use crate::epoch::assert_outside;
 use crate::list::ShrinkerList;
-use crate::record::{Record, forget};
+use crate::record::Record;
 use crate::shrink::Shrink;
 
 impl ShrinkerList {
@@ -76,6 +77,7 @@ impl ShrinkerList {
         let found = unsafe { record.as_ref() };
         // SAFETY: complete, and only the thread that unlinked it comes here.
         let cache = unsafe { found.take_cache() };
+        chain.values.remove(found.value());
         // SAFETY: records come from boxes; unlinked by the caller, and retired only here.
         unsafe { chain.retire(record) };
         // Relaxed: a hint for `is_empty`.

@@ -12,17 +12,38 @@ pub enum Count {
     Empty,
     /// Cannot say now (a lock is held, say). The cache is passed over this time; its deferred work is kept.
     Unknown,
-    /// So many objects could be freed. Objects that cannot be freed at this very moment count too.
-    Objects(NonZeroUsize),
+    /// Some objects could be freed. Objects that cannot be freed at this very moment count too.
+    Objects {
+        /// How many.
+        objects: NonZeroUsize,
+        /// Bytes per object, about; 0 when the cache does not know. Pressure is shared out by bytes where they are
+        /// known, so that ten objects of a megabyte weigh as much as ten million of a byte.
+        bytes_each: usize,
+    },
 }
 
 impl Count {
-    /// `n` objects; [`Count::Empty`] when there are none.
+    /// `n` objects of unknown size; [`Count::Empty`] when there are none.
     #[must_use]
     pub const fn of(n: usize) -> Self {
         match NonZeroUsize::new(n) {
             None => Self::Empty,
-            Some(n) => Self::Objects(n),
+            Some(objects) => Self::Objects {
+                objects,
+                bytes_each: 0,
+            },
+        }
+    }
+
+    /// The same, of about `bytes` bytes per object: `Count::of(pages).each(4096)`.
+    #[must_use]
+    pub const fn each(self, bytes: usize) -> Self {
+        match self {
+            Self::Objects { objects, .. } => Self::Objects {
+                objects,
+                bytes_each: bytes,
+            },
+            other => other,
         }
     }
 }
@@ -34,7 +55,7 @@ pub enum Scan {
     Freed {
         /// Objects freed.
         objects: usize,
-        /// Bytes freed; 0 when the cache does not know.
+        /// Bytes freed; 0 when the cache does not know (then what [`Count::each`] said is taken).
         bytes: usize,
     },
     /// No progress is possible here and now (a lock is held, say). The work is deferred to a later walk.
@@ -48,6 +69,7 @@ pub struct ShrinkControl {
     priority: u8,
     to_scan: usize,
     scanned: usize,
+    goal: usize,
 }
 
 impl ShrinkControl {
@@ -59,7 +81,15 @@ impl ShrinkControl {
             priority,
             to_scan,
             scanned: to_scan,
+            goal: 0,
         }
+    }
+
+    /// The same question with a [`goal`](Self::goal).
+    #[must_use]
+    pub const fn with_goal(mut self, bytes: usize) -> Self {
+        self.goal = bytes;
+        self
     }
 
     /// The NUMA node to shrink; always 0 for shrinkers that are not node-aware.
@@ -72,6 +102,13 @@ impl ShrinkControl {
     #[must_use]
     pub const fn to_scan(&self) -> usize {
         self.to_scan
+    }
+
+    /// How many bytes the request still lacks, about; 0 when nobody knows. A hint: a cache may stop early once it has
+    /// freed so many, and should not give up less because of it.
+    #[must_use]
+    pub const fn goal(&self) -> usize {
+        self.goal
     }
 
     /// The priority of this walk: 12 is gentle, 0 is everything.

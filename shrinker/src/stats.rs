@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use crate::pressure::Outcome;
 
@@ -53,6 +52,8 @@ pub struct ShrinkerStats {
     pub batch: usize,
     /// Whether it is called once per NUMA node.
     pub node_aware: bool,
+    /// How dear its content is; lower values are asked first.
+    pub value: u8,
     /// Times that a walk called it (one `count`, and the `scan` calls that followed).
     pub calls: u64,
     /// `scan` calls.
@@ -73,11 +74,17 @@ pub struct ShrinkerStats {
     pub panics: u64,
     /// It panicked and is not called any more.
     pub quarantined: bool,
-    /// Work put off to later walks, all nodes together.
+    /// Times its work was broken off because the walk's time was up.
+    pub timeouts: u64,
+    /// Work put off to later walks, all nodes together: in bytes, or in objects where it never said how large they are.
     pub deferred: usize,
-    /// Time spent in it, in nanoseconds.
+    /// Time spent in its callbacks, in nanoseconds.
     pub time_ns_total: u64,
-    /// The longest single call, in nanoseconds.
+    /// Half of the callbacks took no longer, in nanoseconds, to the next power of two.
+    pub time_ns_p50: u64,
+    /// 99 of 100 callbacks took no longer, in nanoseconds, to the next power of two.
+    pub time_ns_p99: u64,
+    /// The longest single callback, in nanoseconds.
     pub time_ns_max: u64,
 }
 
@@ -90,6 +97,7 @@ impl ShrinkerStats {
             seeks: 0,
             batch: 0,
             node_aware: false,
+            value: 0,
             calls: 0,
             scans: 0,
             scanned: 0,
@@ -100,8 +108,11 @@ impl ShrinkerStats {
             misreports: 0,
             panics: 0,
             quarantined: false,
+            timeouts: 0,
             deferred: 0,
             time_ns_total: 0,
+            time_ns_p50: 0,
+            time_ns_p99: 0,
             time_ns_max: 0,
         }
     }
@@ -125,8 +136,7 @@ pub(crate) struct Counters {
     skipped_busy: AtomicU64,
     misreports: AtomicU64,
     panics: AtomicU64,
-    time_ns_total: AtomicU64,
-    time_ns_max: AtomicU64,
+    timeouts: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -141,8 +151,7 @@ fn get(counter: &AtomicU64) -> u64 {
 
 impl Counters {
     /// Books one call.
-    pub(crate) fn called(&self, outcome: &Outcome, time: Duration) {
-        let ns = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    pub(crate) fn called(&self, outcome: &Outcome) {
         add(&self.calls, 1);
         add(&self.scans, outcome.calls as u64);
         add(&self.scanned, outcome.scanned as u64);
@@ -150,9 +159,7 @@ impl Counters {
         add(&self.bytes, outcome.bytes as u64);
         add(&self.stops, u64::from(outcome.stopped));
         add(&self.misreports, u64::from(outcome.misreported));
-        add(&self.time_ns_total, ns);
-        // Relaxed: see Counters.
-        self.time_ns_max.fetch_max(ns, Ordering::Relaxed);
+        add(&self.timeouts, u64::from(outcome.timed_out));
     }
 
     /// Books a walk that passed over a busy shrinker.
@@ -182,7 +189,6 @@ impl Counters {
         stats.misreports = get(&self.misreports);
         stats.panics = get(&self.panics);
         stats.quarantined = self.quarantined();
-        stats.time_ns_total = get(&self.time_ns_total);
-        stats.time_ns_max = get(&self.time_ns_max);
+        stats.timeouts = get(&self.timeouts);
     }
 }

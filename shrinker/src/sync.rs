@@ -4,7 +4,7 @@
 //! calls, and the collector: seize's, or under `--cfg loom` a model of it that knows what must not be touched any more.
 //! Counters, names and fields that a lock protects use `std` atomics everywhere, so that models stay small.
 
-pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicUsize, DEPTH, FRAMES, SPINS, wait, wake};
+pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicUsize, DEPTH, FRAMES, SPINS, now_ns, wait, wake};
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
 
 /// A number that no other living thread has; never 0. A forked thread keeps it.
@@ -27,6 +27,17 @@ mod imp {
     thread_local! {
         pub(crate) static DEPTH: Cell<usize> = const { Cell::new(0) };
         pub(crate) static FRAMES: Cell<*const ()> = const { Cell::new(ptr::null()) };
+    }
+
+    /// Nanoseconds of a clock that only goes forward.
+    pub(crate) fn now_ns() -> u64 {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: writes the time above.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
     /// Sleeps while `word` is `expected`; may return for no reason. Keeps errno.

@@ -1,5 +1,7 @@
 //! The types of a walk: what is asked, what each shrinker did, what came of it all.
 
+use std::time::Duration;
+
 use crate::pressure::Outcome;
 use crate::stats::Name;
 
@@ -8,6 +10,10 @@ use crate::stats::Name;
 /// The walk goes over the list once for `node` and then once for each other of the `nodes` nodes, in turn
 /// (`node + 1`, ..., wrapping around). Node-aware shrinkers are called in each turn, for that turn's node; all others
 /// in the first turn alone. So one call serves a machine of any size, with the caller's own node first.
+///
+/// Who reclaims for a request descends through the priorities with the shrinkers of the lowest value alone
+/// ([`max_value`](Self::max_value)), then with those of the next value too, and so on
+/// ([`ShrinkerList::value_after`](crate::ShrinkerList::value_after)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Walk {
     /// The node to begin with: the one that is short of memory.
@@ -18,6 +24,13 @@ pub struct Walk {
     pub priority: u8,
     /// Ask for everything, however small the cache and whatever its seeks. The last pass before an allocation fails.
     pub exhaustive: bool,
+    /// How many bytes are wanted; 0 when that is not known. With a goal a shrinker is not asked for its whole share at
+    /// once: the visitor runs whenever so many bytes were freed, and may end the walk.
+    pub goal: usize,
+    /// How long the walk may take: afterwards no callback is begun. `None` is for ever.
+    pub limit: Option<Duration>,
+    /// Only shrinkers of at most this [`value`](crate::Shrinker::value).
+    pub max_value: u8,
 }
 
 impl Default for Walk {
@@ -28,11 +41,23 @@ impl Default for Walk {
             nodes: 1,
             priority: crate::DEF_PRIORITY,
             exhaustive: false,
+            goal: 0,
+            limit: None,
+            max_value: u8::MAX,
         }
     }
 }
 
 impl Walk {
+    /// When the time is up, for a walk that begins at `now`.
+    pub(crate) fn until(&self, now: u64) -> u64 {
+        let ns = self.limit.map(|limit| u64::try_from(limit.as_nanos()));
+        match ns {
+            Some(Ok(ns)) => now.saturating_add(ns),
+            _ => u64::MAX,
+        }
+    }
+
     /// The node of a turn, if there is such a turn.
     pub(crate) fn turn(&self, turn: u32) -> Option<u32> {
         let nodes = u64::from(self.nodes.max(1));
@@ -43,7 +68,7 @@ impl Walk {
     }
 }
 
-/// What one shrinker did for one node. Given to the visitor of a walk.
+/// What one shrinker did for one node, since the visitor last heard of it. Given to the visitor of a walk.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Visit {
@@ -58,10 +83,12 @@ pub struct Visit {
     pub scanned: usize,
     /// It answered [`Scan::Stop`](crate::Scan::Stop).
     pub stopped: bool,
+    /// There is more to do: this is a pause, because the walk has a [`goal`](Walk::goal).
+    pub pause: bool,
 }
 
 impl Visit {
-    pub(crate) fn new(name: Name, node: u32, outcome: &Outcome) -> Self {
+    pub(crate) fn new(name: Name, node: u32, outcome: &Outcome, pause: bool) -> Self {
         Self {
             name,
             node,
@@ -69,6 +96,7 @@ impl Visit {
             bytes: outcome.bytes,
             scanned: outcome.scanned,
             stopped: outcome.stopped,
+            pause,
         }
     }
 
@@ -97,12 +125,15 @@ pub struct WalkReport {
     pub scanned: usize,
     /// The visitor broke the walk off: the request is satisfied.
     pub satisfied: bool,
+    /// The walk's time was up before it came to its end.
+    pub timed_out: bool,
 }
 
 impl WalkReport {
     pub(crate) fn add(&mut self, outcome: &Outcome) {
         self.visited += 1;
         self.stopped += usize::from(outcome.stopped);
+        self.timed_out |= outcome.timed_out;
         self.objects = self.objects.saturating_add(outcome.objects);
         self.bytes = self.bytes.saturating_add(outcome.bytes);
         self.scanned = self.scanned.saturating_add(outcome.scanned);

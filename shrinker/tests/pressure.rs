@@ -6,6 +6,7 @@ mod common;
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use common::*;
 use ebb_shrinker::*;
@@ -201,4 +202,102 @@ fn a_cache_that_cannot_say_is_passed_over() {
     assert_eq!((report.visited, report.scanned), (1, 0));
     let stats = registration.stats();
     assert_eq!((stats.calls, stats.scans, stats.panics), (1, 0, 0));
+}
+
+/// Caches of the lowest value are emptied before one of higher value is asked. Seen to fail with `max_value` not
+/// looked at in `wants`.
+#[test]
+fn the_lowest_value_goes_first() {
+    let list = list();
+    assert_eq!(list.value_after(None), None);
+    let (cheap, usual, dear) = (Pile::leak(1000), Pile::leak(1000), Pile::leak(1000));
+    let register = |value, pile| {
+        let spec = Shrinker::new("pile").value(value);
+        spec.register(list, Front(pile)).unwrap()
+    };
+    let registered = [register(200, dear), register(1, cheap), register(0, usual)];
+    let values = [
+        registered[0].stats(),
+        registered[1].stats(),
+        registered[2].stats(),
+    ];
+    assert_eq!(
+        values.map(|stats| stats.value),
+        [MAX_VALUE, 1, DEFAULT_VALUE]
+    );
+    let mut left = Vec::new();
+    let mut value = list.value_after(None);
+    while let Some(max_value) = value {
+        let walk = Walk {
+            priority: 0,
+            exhaustive: true,
+            max_value,
+            ..Walk::default()
+        };
+        list.walk(&walk, &mut |_| ControlFlow::Continue(()));
+        left.push((max_value, cheap.left(), usual.left(), dear.left()));
+        value = list.value_after(value);
+    }
+    let expected = [
+        (1, 0, 1000, 1000),
+        (DEFAULT_VALUE, 0, 0, 1000),
+        (MAX_VALUE, 0, 0, 0),
+    ];
+    assert_eq!(left, expected);
+    drop(registered);
+    assert_eq!(list.value_after(None), None, "they are counted off again");
+}
+
+/// What the visitor hears adds up to what was freed, pauses included.
+#[test]
+fn a_goal_lets_the_visitor_in_between() {
+    let (list, pile) = (list(), Pile::leak(10_000));
+    let registration = Shrinker::new("pile").register(list, Front(pile)).unwrap();
+    let walk = Walk {
+        priority: 0,
+        goal: 4096,
+        ..Walk::default()
+    };
+    let (mut heard, mut pauses) = (0, 0);
+    let report = list.walk(&walk, &mut |visit| {
+        heard += visit.bytes;
+        pauses += usize::from(visit.pause);
+        match pauses {
+            3 => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    assert!(report.satisfied && report.visited == 1);
+    assert_eq!((pauses, heard), (3, report.bytes));
+    let freed = 10_000 - pile.left();
+    assert!(
+        (7 * 4096 / 16..=8 * 4096 / 16).contains(&freed),
+        "{freed} objects"
+    );
+    assert_eq!(registration.stats().objects, freed as u64);
+}
+
+/// Seen to fail with the limit not handed to the arithmetic: the walk took all 400 scans.
+#[test]
+fn a_walk_ends_when_its_time_is_up() {
+    let list = list();
+    let slow = |_: &mut ShrinkControl| {
+        std::thread::sleep(Duration::from_millis(5));
+        Scan::Freed {
+            objects: 0,
+            bytes: 0,
+        }
+    };
+    let spec = Shrinker::new("slow").batch(1);
+    let first = spec.register(list, on_scan(200, slow)).unwrap();
+    let second = spec.register(list, on_scan(200, slow)).unwrap();
+    let walk = Walk {
+        priority: 0,
+        limit: Some(Duration::from_millis(20)),
+        ..Walk::default()
+    };
+    let report = list.walk(&walk, &mut |_| ControlFlow::Continue(()));
+    assert!(report.timed_out && report.scanned < 10, "{report:?}");
+    assert_eq!((first.stats().timeouts, second.stats().calls), (1, 0));
+    assert!(first.stats().deferred > 300, "put off to a later walk");
 }
