@@ -1,4 +1,7 @@
 //! A cache that is being called: panics are caught here, and every callback is timed.
+//!
+//! Callbacks follow each other closely, so the end of one is taken for the beginning of the next: one look at the clock
+//! for each.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -13,17 +16,22 @@ use crate::times::Times;
 pub(crate) struct Callee<'a> {
     cache: &'a dyn Shrink,
     times: &'a Times,
-    /// When the last callback returned, on the clock of `now_ns`.
-    returned: Cell<u64>,
+    /// How long one callback may take, in nanoseconds.
+    deadline: u64,
+    /// When the last callback returned, or the visit began.
+    now: Cell<u64>,
+    overran: Cell<bool>,
     panicked: Cell<bool>,
 }
 
 impl<'a> Callee<'a> {
-    pub(crate) fn new(cache: &'a dyn Shrink, times: &'a Times) -> Self {
+    pub(crate) fn new(cache: &'a dyn Shrink, times: &'a Times, deadline: u64) -> Self {
         Self {
             cache,
             times,
-            returned: Cell::new(0),
+            deadline,
+            now: Cell::new(now_ns()),
+            overran: Cell::new(false),
             panicked: Cell::new(false),
         }
     }
@@ -43,17 +51,31 @@ impl<'a> Callee<'a> {
         self.panicked.get()
     }
 
+    /// Whether a callback took longer than its deadline.
+    pub(crate) fn overran(&self) -> bool {
+        self.overran.get()
+    }
+
     /// When the last callback returned, on the clock of `now_ns`.
-    pub(crate) fn returned(&self) -> u64 {
-        self.returned.get()
+    pub(crate) fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    /// Looks at the clock again, after something that took time and was no callback.
+    pub(crate) fn resume(&self) {
+        self.now.set(now_ns());
     }
 
     fn run<R>(&self, callback: impl FnOnce() -> R) -> Option<R> {
-        let begin = now_ns();
+        let begin = self.now.get();
         let result = catch_unwind(AssertUnwindSafe(callback));
         let end = now_ns();
-        self.times.add(end - begin);
-        self.returned.set(end);
+        let ns = end.saturating_sub(begin);
+        self.times.add(ns);
+        self.now.set(end);
+        if ns > self.deadline {
+            self.overran.set(true);
+        }
         result
             .inspect_err(|_| self.panicked.set(true))
             .map_err(forget)

@@ -13,9 +13,11 @@
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, AtomicUsize, Ordering};
 
+use crate::credit::Credit;
 use crate::epoch::{self, Epoch, Guard};
 use crate::lock::Lock;
 use crate::record::Record;
+use crate::shrink::Lane;
 use crate::sync::AtomicPtr;
 use crate::values::Values;
 
@@ -32,6 +34,10 @@ pub(crate) struct Chain {
     cursor: AtomicU64,
     /// How many records there are of each value.
     pub(crate) values: Values,
+    /// How many shrinkers run on the reclaim thread alone. A hint.
+    pub(crate) asynchronous: AtomicUsize,
+    /// What was freed for requests in flight.
+    pub(crate) credit: Credit,
     /// Records dropped inside their own callback and not yet ended.
     pub(crate) orphans: AtomicUsize,
     /// Records unlinked by exiting threads, chained by `prev`, waiting to be retired. Under the lock.
@@ -48,6 +54,8 @@ impl Chain {
             epoch: Epoch::new(),
             cursor: AtomicU64::new(0),
             values: Values::new(),
+            asynchronous: AtomicUsize::new(0),
+            credit: Credit::new(),
             orphans: AtomicUsize::new(0),
             limbo: Plain::new(ptr::null_mut()),
         }
@@ -81,6 +89,24 @@ impl Chain {
     pub(crate) fn last_id(&self) -> u64 {
         // Relaxed: bounds a walk; a record linked at this moment may be seen or not.
         self.last_id.load(Ordering::Relaxed)
+    }
+
+    /// Counts a shrinker that comes.
+    pub(crate) fn count_in(&self, record: &Record) {
+        self.values.add(record.value());
+        if record.lane() == Lane::Async {
+            // Relaxed: a hint.
+            self.asynchronous.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts off a shrinker that is complete.
+    pub(crate) fn count_out(&self, record: &Record) {
+        self.values.remove(record.value());
+        if record.lane() == Lane::Async {
+            // Relaxed: a hint.
+            self.asynchronous.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     /// Links `record` at the tail and, as the very last store, opens it to walkers.

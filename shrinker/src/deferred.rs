@@ -66,22 +66,27 @@ mod tests {
         }
     }
 
-    /// Nothing is lost between a taker and those who put off at the same time. Seen to fail with a load and
-    /// a store for the `swap`.
+    /// Nothing is lost between those who put off and those who take at the same time. Seen to fail with a load and a
+    /// store for the `swap`.
     #[test]
     fn sixteen_threads_conserve_the_sum() {
-        let deferred = Deferred::new();
-        let taken = AtomicUsize::new(0);
+        let (deferred, taken) = (Deferred::new(), AtomicUsize::new(0));
+        let (start, busy) = (std::sync::Barrier::new(16), AtomicUsize::new(8));
         std::thread::scope(|scope| {
-            for _ in 0..16 {
-                scope.spawn(|| {
-                    for n in 0..1000 {
-                        deferred.put_off(n, 7);
+            for thread in 0..16 {
+                let (deferred, taken, start, busy) = (&deferred, &taken, &start, &busy);
+                scope.spawn(move || {
+                    start.wait();
+                    if thread % 2 == 0 {
+                        (0..50_000).for_each(|_| deferred.put_off(1, 7));
+                        busy.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    while thread % 2 == 1 && busy.load(Ordering::Relaxed) > 0 {
                         taken.fetch_add(deferred.take(8), Ordering::Relaxed);
                     }
                 });
             }
         });
-        assert_eq!(taken.into_inner() + deferred.get(), 16 * 999 * 1000 / 2);
+        assert_eq!(taken.into_inner() + deferred.get(), 8 * 50_000);
     }
 }

@@ -61,13 +61,17 @@
 //! # Layers
 //!
 //! Each file imports only from files above it:
-//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `times`, `deferred`, `values` < `shrink` (the trait) < `callee` <
+//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `credit`, `times`, `deferred`, `values` < `shrink` (the trait) < `callee` <
 //! `pressure` (arithmetic) < `stats` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a
 //! walk) < `list` (the walk itself, and its proof) < `snapshot`, `removal`, `fork` < `registration`.
+
+use std::time::Duration;
 
 #[forbid(unsafe_code)]
 mod callee;
 mod chain;
+#[forbid(unsafe_code)]
+mod credit;
 #[forbid(unsafe_code)]
 mod deferred;
 mod epoch;
@@ -97,11 +101,12 @@ mod values;
 #[forbid(unsafe_code)]
 mod walk;
 
+pub use credit::{Claim, Credit};
 pub use epoch::thread_exiting;
 pub use list::ShrinkerList;
 pub use memory::RegisterError;
 pub use registration::{Prepared, Registration, Shrinker, UnregisterError};
-pub use shrink::{Count, Scan, Shrink, ShrinkControl};
+pub use shrink::{Count, Lane, Scan, Shrink, ShrinkControl};
 pub use stats::ShrinkerStats;
 pub use walk::{Visit, Walk, WalkReport};
 
@@ -116,6 +121,12 @@ pub const DEFAULT_VALUE: u8 = 4;
 
 /// The highest [`value`](Shrinker::value): asked last of all.
 pub const MAX_VALUE: u8 = 8;
+
+/// How many [classes](Shrinker::class) of shrinkers are told apart.
+pub const CLASSES: u8 = 8;
+
+/// How long one callback of the [sync lane](Lane::Sync) may take when the owner does not say.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_millis(20);
 
 /// The gentlest priority: 1/4096 of a cache. A reclaimer starts here and goes down to 0, everything.
 pub const DEF_PRIORITY: u8 = 12;

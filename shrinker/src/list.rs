@@ -58,10 +58,12 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::chain::Chain;
+use crate::credit::Credit;
 use crate::epoch::{self, assert_outside};
 use crate::pressure::Outcome;
 use crate::record::{Record, in_callback, with_frame};
 use crate::reference::Reference;
+use crate::shrink::Lane;
 use crate::sync::now_ns;
 use crate::walk::{Visit, Walk, WalkReport};
 
@@ -103,6 +105,20 @@ impl ShrinkerList {
     #[must_use]
     pub fn value_after(&self, value: Option<u8>) -> Option<u8> {
         self.chain()?.values.after(value)
+    }
+
+    /// Whether any shrinker runs on a reclaim thread ([`Lane::Async`]). A hint.
+    #[must_use]
+    pub fn has_async(&self) -> bool {
+        // Relaxed: a hint.
+        self.chain()
+            .is_some_and(|chain| chain.asynchronous.load(Ordering::Relaxed) != 0)
+    }
+
+    /// What was set aside for requests in flight, once a shrinker was prepared.
+    #[must_use]
+    pub fn credit(&self) -> Option<&'static Credit> {
+        self.chain().map(|chain| &chain.credit)
     }
 
     /// The chain, once it was made.
@@ -217,13 +233,21 @@ impl Walker<'_> {
     /// Whether `record` is to be called in this turn; no read-modify-write is spent on one that is not.
     fn wants(&mut self, record: &Record, turn: u32) -> bool {
         self.node_aware |= record.node_aware();
-        let asked = turn == 0 || record.node_aware();
-        if !asked || record.value() > self.walk.max_value || !record.in_service() {
+        let asked = (turn == 0 || record.node_aware())
+            && record.value() <= self.walk.max_value
+            && record.class_bit() & self.walk.without == 0;
+        if !asked || !self.in_lane(record) || !record.in_service() {
             return false;
         }
         let busy = record.looks_busy();
         self.report.skipped_busy += usize::from(busy);
         !busy
+    }
+
+    /// Whether `record` is to be called in this lane.
+    fn in_lane(&self, record: &Record) -> bool {
+        let here = record.lane() == self.walk.lane;
+        here || (self.walk.lane == Lane::Async && record.has_deferred())
     }
 
     /// Step 3: the cache, then the visitor; in each pause of the cache, the visitor too.
@@ -249,6 +273,10 @@ impl Walker<'_> {
             // SAFETY: `reference` is a reference.
             let outcome = unsafe { record.call(&busy, self.walk, node, self.until, &mut pause) };
             drop(busy);
+            if outcome.moved {
+                // Relaxed: a hint.
+                self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
+            }
             self.report.add(&outcome);
             self.chain.set_cursor(record.id());
             self.report.satisfied = outcome.satisfied || {

@@ -50,6 +50,16 @@ pub(crate) struct Pressure {
     pub(crate) goal: usize,
     /// When to stop, on the clock of `now_ns`.
     pub(crate) until: u64,
+    /// How long one callback may take, in nanoseconds; `u64::MAX` for ever.
+    pub(crate) deadline: u64,
+}
+
+impl Pressure {
+    fn question(&self, to_scan: usize, now: u64) -> ShrinkControl {
+        ShrinkControl::new(self.node, self.priority, to_scan)
+            .with_goal(self.goal)
+            .with_deadline(now.saturating_add(self.deadline))
+    }
 }
 
 /// What came of it. Filled as the loop goes, so that a panic loses nothing.
@@ -66,6 +76,10 @@ pub(crate) struct Outcome {
     pub(crate) timed_out: bool,
     /// The request was satisfied in a pause.
     pub(crate) satisfied: bool,
+    /// A callback took longer than its deadline.
+    pub(crate) overran: bool,
+    /// That was once too often: it runs in the async lane from now on.
+    pub(crate) moved: bool,
 }
 
 /// A value shifted by a priority; no priority is too large.
@@ -192,7 +206,7 @@ pub(crate) fn shrink(
     outcome: &mut Outcome,
     pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
 ) {
-    let question = ShrinkControl::new(job.node, job.priority, 0).with_goal(job.goal);
+    let question = job.question(0, cache.now());
     // Empty and Unknown leave the deferred work alone: it is still there to be done.
     let Some(Count::Objects {
         objects,
@@ -201,7 +215,7 @@ pub(crate) fn shrink(
     else {
         return;
     };
-    let put_off = deferred.take(cache.returned());
+    let put_off = deferred.take(cache.now());
     let mut plan = Plan::new(job, objects.get(), bytes_each, put_off);
     let mut pauses = Pauses {
         step: job.goal,
@@ -209,11 +223,11 @@ pub(crate) fn shrink(
         calls: 0,
     };
     while let Some(to_scan) = plan.next() {
-        if cache.returned() >= job.until {
+        if cache.now() >= job.until {
             outcome.timed_out = true;
             break;
         }
-        let mut ctl = ShrinkControl::new(job.node, job.priority, to_scan).with_goal(job.goal);
+        let mut ctl = job.question(to_scan, cache.now());
         outcome.calls += 1;
         let (objects, bytes) = match cache.scan(&mut ctl) {
             Some(Scan::Freed { objects, bytes }) => (objects, bytes),
@@ -233,13 +247,16 @@ pub(crate) fn shrink(
         if scanned == 0 {
             break;
         }
-        if pauses.due(outcome) && pause(outcome).is_break() {
-            outcome.satisfied = true;
-            return;
+        if pauses.due(outcome) {
+            if pause(outcome).is_break() {
+                outcome.satisfied = true;
+                return;
+            }
+            cache.resume();
         }
     }
     outcome.misreported |= plan.calls_left == 0;
-    deferred.put_off(plan.leftover(), cache.returned());
+    deferred.put_off(plan.leftover(), cache.now());
 }
 
 impl Outcome {

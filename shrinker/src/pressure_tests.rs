@@ -64,6 +64,7 @@ fn job(priority: u8, seeks: u32) -> Pressure {
         exhaustive: false,
         goal: 0,
         until: u64::MAX,
+        deadline: u64::MAX,
     }
 }
 
@@ -87,7 +88,7 @@ fn run_with(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let times = Times::new();
-    let callee = Callee::new(cache, &times);
+    let callee = Callee::new(cache, &times, job.deadline);
     shrink(&callee, job, deferred, &mut outcome, pause);
     outcome
 }

@@ -12,18 +12,22 @@
 use std::cell::UnsafeCell;
 use std::ops::ControlFlow;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr as Plain, AtomicU32, AtomicU64, Ordering};
 
 use crate::MAX_NODES;
 use crate::callee::Callee;
 use crate::deferred::Deferred;
 use crate::pressure::{self, Outcome, Pressure};
-use crate::shrink::Shrink;
+use crate::shrink::{Lane, Shrink};
 use crate::state::State;
 use crate::stats::{Counters, Name, ShrinkerStats};
 use crate::sync::{AtomicPtr, AtomicUsize, FRAMES, thread_token};
 use crate::times::Times;
 use crate::walk::Walk;
+
+/// So many visits in a row with a callback that overran its deadline move a shrinker to the reclaim thread. A single one
+/// proves nothing: the thread may have been off its CPU.
+const OVERRUNS: u32 = 3;
 
 /// What the owner of a shrinker chose.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +37,10 @@ pub(crate) struct Settings {
     pub(crate) batch: usize,
     pub(crate) node_aware: bool,
     pub(crate) value: u8,
+    pub(crate) class: u8,
+    pub(crate) lane: Lane,
+    /// In nanoseconds.
+    pub(crate) deadline: u64,
 }
 
 /// One shrinker.
@@ -50,6 +58,10 @@ pub(crate) struct Record {
     deferred: [Deferred; MAX_NODES],
     counters: Counters,
     times: Times,
+    /// Where it runs now.
+    asynchronous: AtomicBool,
+    /// Visits in a row in which it overran its deadline.
+    overruns: AtomicU32,
     /// `Some` from preparation to the end of unregistering. Shared while referenced, exclusive once complete.
     cache: UnsafeCell<Option<Box<dyn Shrink>>>,
 }
@@ -72,6 +84,8 @@ impl Record {
             deferred: [const { Deferred::new() }; MAX_NODES],
             counters: Counters::default(),
             times: Times::new(),
+            asynchronous: AtomicBool::new(settings.lane == Lane::Async),
+            overruns: AtomicU32::new(0),
             cache: UnsafeCell::new(Some(cache)),
         }
     }
@@ -96,6 +110,34 @@ impl Record {
 
     pub(crate) fn value(&self) -> u8 {
         self.settings.value
+    }
+
+    /// The class it belongs to, as a mask of one bit.
+    pub(crate) fn class_bit(&self) -> u8 {
+        1 << self.settings.class
+    }
+
+    /// Where it runs now.
+    pub(crate) fn lane(&self) -> Lane {
+        // Relaxed: who reads an old answer calls it there once more.
+        match self.asynchronous.load(Ordering::Relaxed) {
+            true => Lane::Async,
+            false => Lane::Sync,
+        }
+    }
+
+    /// Whether work was put off.
+    pub(crate) fn has_deferred(&self) -> bool {
+        self.deferred.iter().any(|deferred| deferred.get() > 0)
+    }
+
+    /// Books whether a visit in the sync lane overran its deadline. True if that moves it to the other lane, now.
+    fn overran(&self, overran: bool) -> bool {
+        // Relaxed, here and below: the busy mark keeps other threads out.
+        let strikes = self.overruns.load(Ordering::Relaxed);
+        let strikes = if overran { strikes + 1 } else { 0 };
+        self.overruns.store(strikes, Ordering::Relaxed);
+        strikes == OVERRUNS && !self.asynchronous.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it may be called: a callback that panicked is not.
@@ -153,10 +195,16 @@ impl Record {
             exhaustive: walk.exhaustive,
             goal: walk.goal,
             until,
+            deadline: match walk.lane {
+                Lane::Sync => self.settings.deadline,
+                Lane::Async => u64::MAX,
+            },
         };
         let deferred = &self.deferred[node as usize % MAX_NODES];
-        let callee = Callee::new(&**cache, &self.times);
+        let callee = Callee::new(&**cache, &self.times, job.deadline);
         pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
+        outcome.overran = callee.overran();
+        outcome.moved = walk.lane == Lane::Sync && self.overran(outcome.overran);
         self.counters.called(&outcome);
         if callee.panicked() {
             self.counters.panicked();
@@ -191,6 +239,9 @@ impl Record {
             batch: self.settings.batch,
             node_aware: self.settings.node_aware,
             value: self.settings.value,
+            class: self.settings.class,
+            lane: self.lane(),
+            moved: self.lane() != self.settings.lane,
             deferred: deferred.fold(0, usize::saturating_add),
             time_ns_total: self.times.total(),
             time_ns_p50: self.times.percentile(50),

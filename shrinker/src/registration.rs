@@ -4,14 +4,15 @@ use std::error::Error;
 use std::fmt;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::chain::Chain;
 use crate::list::ShrinkerList;
 use crate::memory::{RegisterError, try_box};
 use crate::record::{Record, Settings, frames};
-use crate::shrink::Shrink;
+use crate::shrink::{Lane, Shrink};
 use crate::stats::{Name, ShrinkerStats};
-use crate::{DEFAULT_BATCH, DEFAULT_SEEKS, DEFAULT_VALUE, MAX_VALUE};
+use crate::{CLASSES, DEFAULT_BATCH, DEFAULT_DEADLINE, DEFAULT_SEEKS, DEFAULT_VALUE, MAX_VALUE};
 
 /// The description of a shrinker: a name and how it is to be treated.
 ///
@@ -45,6 +46,9 @@ impl Shrinker {
             batch: DEFAULT_BATCH,
             node_aware: false,
             value: DEFAULT_VALUE,
+            class: 0,
+            lane: Lane::Sync,
+            deadline: nanoseconds(DEFAULT_DEADLINE),
         };
         Self { settings }
     }
@@ -80,6 +84,27 @@ impl Shrinker {
         self
     }
 
+    /// The class it belongs to, below [`CLASSES`] (higher ones count as the highest): a number that the program gives to the
+    /// locks its callbacks take, or to whatever else makes them unwelcome at times. A walk may leave out classes
+    /// ([`Walk::without`](crate::Walk::without)). Unless said, 0.
+    pub fn class(mut self, class: u8) -> Self {
+        self.settings.class = class.min(CLASSES - 1);
+        self
+    }
+
+    /// Where its callbacks run; [`Lane::Sync`] unless said.
+    pub fn lane(mut self, lane: Lane) -> Self {
+        self.settings.lane = lane;
+        self
+    }
+
+    /// How long one `count` or `scan` may take in the sync lane; [`DEFAULT_DEADLINE`] unless said. Whoever overruns it in
+    /// three visits in a row is moved to the async lane.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = nanoseconds(deadline);
+        self
+    }
+
     /// Takes all memory that the shrinker will need, without showing it to anybody.
     ///
     /// # Errors
@@ -112,6 +137,10 @@ impl Shrinker {
     }
 }
 
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// A shrinker that has all its memory and is not registered yet. Dropping it drops the cache.
 #[must_use = "nothing is registered until `register` is called"]
 pub struct Prepared {
@@ -132,7 +161,7 @@ impl Prepared {
         // Relaxed: a hint for `is_empty`, raised first so that a registered shrinker is never overlooked by its owner.
         list.live.fetch_add(1, Ordering::Relaxed);
         // SAFETY: alive and still ours alone.
-        chain.values.add(unsafe { record.as_ref() }.value());
+        chain.count_in(unsafe { record.as_ref() });
         // SAFETY: alive, new, and freed only after `Registration` had it unlinked.
         unsafe { chain.link(record) };
         Registration {

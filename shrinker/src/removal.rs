@@ -77,7 +77,7 @@ impl ShrinkerList {
         let found = unsafe { record.as_ref() };
         // SAFETY: complete, and only the thread that unlinked it comes here.
         let cache = unsafe { found.take_cache() };
-        chain.values.remove(found.value());
+        chain.count_out(found);
         // SAFETY: records come from boxes; unlinked by the caller, and retired only here.
         unsafe { chain.retire(record) };
         // Relaxed: a hint for `is_empty`.

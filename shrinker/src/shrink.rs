@@ -4,6 +4,9 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
+
+use crate::sync::now_ns;
 
 /// What [`Shrink::count`] answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,18 @@ pub enum Scan {
     Stop,
 }
 
+/// Where a shrinker's callbacks run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lane {
+    /// On the thread that is short of memory, in the middle of its allocation: they take locks only by trying, do not
+    /// block, allocate as little as they can, and return within the [`deadline`](crate::Shrinker::deadline).
+    #[default]
+    Sync,
+    /// On a reclaim thread, while those who are short of memory wait a little: they may block on locks, allocate some,
+    /// and take long. For caches that are not made for the other lane, which are most.
+    Async,
+}
+
 /// One question to a cache: where, how hard, how much.
 #[derive(Clone, Debug)]
 pub struct ShrinkControl {
@@ -70,6 +85,7 @@ pub struct ShrinkControl {
     to_scan: usize,
     scanned: usize,
     goal: usize,
+    until: u64,
 }
 
 impl ShrinkControl {
@@ -82,6 +98,7 @@ impl ShrinkControl {
             to_scan,
             scanned: to_scan,
             goal: 0,
+            until: u64::MAX,
         }
     }
 
@@ -102,6 +119,22 @@ impl ShrinkControl {
     #[must_use]
     pub const fn to_scan(&self) -> usize {
         self.to_scan
+    }
+
+    /// The same question, to be answered by `until` on the clock of `now_ns`.
+    pub(crate) const fn with_deadline(mut self, until: u64) -> Self {
+        self.until = until;
+        self
+    }
+
+    /// How much time this callback has left. Who takes more than that several times is moved to the
+    /// [other lane](Lane::Async). [`Duration::MAX`] there, where nobody hurries.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        match self.until {
+            u64::MAX => Duration::MAX,
+            until => Duration::from_nanos(until.saturating_sub(now_ns())),
+        }
     }
 
     /// How many bytes the request still lacks, about; 0 when nobody knows. A hint: a cache may stop early once it has

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::pressure::Outcome;
+use crate::shrink::Lane;
 
 /// The longest name kept, in bytes.
 const NAME_MAX: usize = 32;
@@ -54,6 +55,12 @@ pub struct ShrinkerStats {
     pub node_aware: bool,
     /// How dear its content is; lower values are asked first.
     pub value: u8,
+    /// The class by which [`Walk::without`](crate::Walk::without) passes it over.
+    pub class: u8,
+    /// Where its callbacks run now.
+    pub lane: Lane,
+    /// It was moved there, because it overran its deadline time and again.
+    pub moved: bool,
     /// Times that a walk called it (one `count`, and the `scan` calls that followed).
     pub calls: u64,
     /// `scan` calls.
@@ -76,6 +83,8 @@ pub struct ShrinkerStats {
     pub quarantined: bool,
     /// Times its work was broken off because the walk's time was up.
     pub timeouts: u64,
+    /// Calls in which a callback overran its deadline.
+    pub overruns: u64,
     /// Work put off to later walks, all nodes together: in bytes, or in objects where it never said how large they are.
     pub deferred: usize,
     /// Time spent in its callbacks, in nanoseconds.
@@ -98,6 +107,9 @@ impl ShrinkerStats {
             batch: 0,
             node_aware: false,
             value: 0,
+            class: 0,
+            lane: Lane::Sync,
+            moved: false,
             calls: 0,
             scans: 0,
             scanned: 0,
@@ -109,6 +121,7 @@ impl ShrinkerStats {
             panics: 0,
             quarantined: false,
             timeouts: 0,
+            overruns: 0,
             deferred: 0,
             time_ns_total: 0,
             time_ns_p50: 0,
@@ -137,6 +150,7 @@ pub(crate) struct Counters {
     misreports: AtomicU64,
     panics: AtomicU64,
     timeouts: AtomicU64,
+    overruns: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -160,6 +174,7 @@ impl Counters {
         add(&self.stops, u64::from(outcome.stopped));
         add(&self.misreports, u64::from(outcome.misreported));
         add(&self.timeouts, u64::from(outcome.timed_out));
+        add(&self.overruns, u64::from(outcome.overran));
     }
 
     /// Books a walk that passed over a busy shrinker.
@@ -190,5 +205,6 @@ impl Counters {
         stats.panics = get(&self.panics);
         stats.quarantined = self.quarantined();
         stats.timeouts = get(&self.timeouts);
+        stats.overruns = get(&self.overruns);
     }
 }

@@ -4,8 +4,9 @@
 //! calls, and the collector: seize's, or under `--cfg loom` a model of it that knows what must not be touched any more.
 //! Counters, names and fields that a lock protects use `std` atomics everywhere, so that models stay small.
 
-pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicUsize, DEPTH, FRAMES, SPINS, now_ns, wait, wake};
+pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, DEPTH, FRAMES, SPINS};
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
+pub(crate) use imp::{now_ns, wait, wait_for, wake};
 
 /// A number that no other living thread has; never 0. A forked thread keeps it.
 pub(crate) fn thread_token() -> usize {
@@ -16,9 +17,10 @@ pub(crate) fn thread_token() -> usize {
 mod imp {
     use std::cell::Cell;
     use std::ptr;
+    use std::time::Duration;
 
     pub(crate) use seize::{Collector, Guard as EpochGuard, LocalGuard};
-    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+    pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
     /// How often a waiter looks again before it sleeps.
     pub(crate) const SPINS: u32 = 64;
@@ -42,23 +44,31 @@ mod imp {
 
     /// Sleeps while `word` is `expected`; may return for no reason. Keeps errno.
     pub(crate) fn wait(word: &AtomicU32, expected: u32) {
-        futex(word, libc::FUTEX_WAIT, expected);
+        futex(word, libc::FUTEX_WAIT, expected, ptr::null());
+    }
+
+    /// As [`wait`], for so long at most.
+    pub(crate) fn wait_for(word: &AtomicU32, expected: u32, limit: Duration) {
+        let limit = libc::timespec {
+            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: limit.subsec_nanos().into(),
+        };
+        futex(word, libc::FUTEX_WAIT, expected, &limit);
     }
 
     /// Wakes every sleeper on `word`. Keeps errno.
     pub(crate) fn wake(word: &AtomicU32) {
-        futex(word, libc::FUTEX_WAKE, i32::MAX as u32);
+        futex(word, libc::FUTEX_WAKE, i32::MAX as u32, ptr::null());
     }
 
-    fn futex(word: &AtomicU32, operation: libc::c_int, value: u32) {
+    fn futex(word: &AtomicU32, operation: libc::c_int, value: u32, timeout: *const libc::timespec) {
         // SAFETY: errno of the calling thread is always there.
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: as above; nothing else writes it while this thread is here.
         let saved = unsafe { *errno };
-        let timeout = ptr::null::<libc::timespec>();
         let flags = operation | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the word lives as long as the borrow; the call only compares it or names it, and a null timeout
-        // means none.
+        // SAFETY: the word lives as long as the borrow; the call only compares it or names it. The timeout is null, which
+        // means none, or lives in the caller.
         unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, value, timeout) };
         // SAFETY: as for the read.
         unsafe { *errno = saved };

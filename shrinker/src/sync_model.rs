@@ -9,9 +9,10 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use loom::sync::atomic::Ordering;
-pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
 /// No spinning: each look is a branch of the model.
 pub(crate) const SPINS: u32 = 0;
@@ -39,6 +40,11 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32) {
     if word.fetch_add(0, Ordering::Relaxed) == expected {
         drop(sleepers.wait(held));
     }
+}
+
+/// As [`wait`]: a model has all the time in the world.
+pub(crate) fn wait_for(word: &AtomicU32, expected: u32, _: Duration) {
+    wait(word, expected);
 }
 
 /// Wakes every sleeper, on whatever word; the others look again and go back to sleep. Names the word, as the real

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::pressure::Outcome;
+use crate::shrink::Lane;
 use crate::stats::Name;
 
 /// One walk over all shrinkers.
@@ -31,6 +32,11 @@ pub struct Walk {
     pub limit: Option<Duration>,
     /// Only shrinkers of at most this [`value`](crate::Shrinker::value).
     pub max_value: u8,
+    /// Which lane this is: a walk on a reclaim thread calls the shrinkers that run there, and those of the other lane
+    /// that have work put off.
+    pub lane: Lane,
+    /// A bit for each [`class`](crate::Shrinker::class) of shrinkers that are not to be called.
+    pub without: u8,
 }
 
 impl Default for Walk {
@@ -44,6 +50,8 @@ impl Default for Walk {
             goal: 0,
             limit: None,
             max_value: u8::MAX,
+            lane: Lane::Sync,
+            without: 0,
         }
     }
 }
@@ -85,6 +93,8 @@ pub struct Visit {
     pub stopped: bool,
     /// There is more to do: this is a pause, because the walk has a [`goal`](Walk::goal).
     pub pause: bool,
+    /// It overran its deadline time and again, and runs on the reclaim thread from now on.
+    pub moved: bool,
 }
 
 impl Visit {
@@ -97,6 +107,7 @@ impl Visit {
             scanned: outcome.scanned,
             stopped: outcome.stopped,
             pause,
+            moved: outcome.moved,
         }
     }
 

@@ -8,6 +8,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use ebb_shrinker::*;
 use loom::cell::UnsafeCell;
@@ -208,5 +209,48 @@ fn loom_one_walker_at_a_time() {
         let visited = walk(list) + other.join().unwrap();
         assert!((1..=2).contains(&visited));
         std::mem::forget(registration);
+    });
+}
+
+/// Credit that is given while requests come and go is taken by one of them, given up by the last, or refused; never two
+/// of these and never none. Seen to fail with `leave` in two steps (the claim first, the bytes after).
+#[test]
+fn loom_no_credit_is_lost() {
+    model(3, || {
+        let list = list();
+        let (prepared, _) = prepare(list);
+        let credit = list.credit().unwrap();
+        let leaver = thread::spawn(move || credit.join().unwrap().leave(1));
+        let taker = thread::spawn(move || {
+            let claim = credit.join().unwrap();
+            let taken = if claim.take(2) { 2 } else { 0 };
+            taken + claim.leave(0)
+        });
+        let refused = if credit.give(2) { 0 } else { 2 };
+        let all = refused + leaver.join().unwrap() + taker.join().unwrap();
+        assert_eq!((all, credit.claims(), credit.bytes()), (3, 0, 0));
+        std::mem::forget(prepared);
+    });
+}
+
+/// Who waits for credit hears of it. Seen to fail (a deadlock) with `news` read after `take`.
+#[test]
+fn loom_a_waiter_hears_of_credit() {
+    model(3, || {
+        let list = list();
+        let (prepared, _) = prepare(list);
+        let credit = list.credit().unwrap();
+        let claim = credit.join().unwrap();
+        let giver = thread::spawn(move || assert!(credit.give(2)));
+        loop {
+            let seen = claim.news();
+            if claim.take(2) {
+                break;
+            }
+            claim.sleep(seen, Duration::MAX);
+        }
+        giver.join().unwrap();
+        assert_eq!(claim.leave(0), 0);
+        std::mem::forget(prepared);
     });
 }
