@@ -22,6 +22,8 @@
 //!   request can be tried again. The pauses double, so at most twice what was needed is freed. The rest of the
 //!   work is then forgotten, not deferred: nobody needs it.
 //! - Deferred work decays (`deferred`).
+//! - Where bytes are known, less than a batch that was left over is not eased by the priority: it is no work put off but
+//!   a remainder of the division, and adds up until a large object is due.
 
 use std::ops::ControlFlow;
 
@@ -116,20 +118,24 @@ impl Plan {
         let freeable = objects.saturating_mul(each);
         let delta = delta(freeable, job.priority, job.seeks);
         let most = freeable.saturating_mul(2);
-        let left = match job.exhaustive {
-            true => most,
-            false => eased(deferred, job.priority)
-                .saturating_add(delta)
-                .min(most),
-        };
         let fitting = match (bytes_each, job.goal) {
             (0, _) => usize::MAX,
             (each, 0) => BATCH_BYTES / each,
             (each, goal) => BATCH_BYTES.min(goal).div_ceil(each),
         };
+        let batch = job.batch.min(fitting).max(1);
+        let remainder = bytes_each > 0 && deferred < batch.saturating_mul(each);
+        let carried = match remainder {
+            true => deferred,
+            false => eased(deferred, job.priority),
+        };
+        let left = match job.exhaustive {
+            true => most,
+            false => carried.saturating_add(delta).min(most),
+        };
         // A cache too large for its batch is asked for more at once, not more often.
         let fewest = (left / each).div_ceil(MAX_CALLS / 2);
-        let batch = job.batch.min(fitting).max(fewest).max(1);
+        let batch = batch.max(fewest);
         Self {
             freeable,
             each,

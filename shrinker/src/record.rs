@@ -131,11 +131,16 @@ impl Record {
         self.deferred.iter().any(|deferred| deferred.get() > 0)
     }
 
-    /// Books whether a visit in the sync lane overran its deadline. True if that moves it to the other lane, now.
-    fn overran(&self, overran: bool) -> bool {
+    /// Books whether a visit in the sync lane overran its deadline. True if that moves it to the other lane, now. A visit
+    /// that had nothing to scan proves nothing.
+    fn late_again(&self, outcome: &Outcome) -> bool {
         // Relaxed, here and below: the busy mark keeps other threads out.
         let strikes = self.overruns.load(Ordering::Relaxed);
-        let strikes = if overran { strikes + 1 } else { 0 };
+        let strikes = match outcome.overran {
+            true => strikes + 1,
+            false if outcome.calls == 0 => return false,
+            false => 0,
+        };
         self.overruns.store(strikes, Ordering::Relaxed);
         strikes == OVERRUNS && !self.asynchronous.swap(true, Ordering::Relaxed)
     }
@@ -204,7 +209,7 @@ impl Record {
         let callee = Callee::new(&**cache, &self.times, job.deadline);
         pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
         outcome.overran = callee.overran();
-        outcome.moved = walk.lane == Lane::Sync && self.overran(outcome.overran);
+        outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome);
         self.counters.called(&outcome);
         if callee.panicked() {
             self.counters.panicked();
