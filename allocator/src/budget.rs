@@ -4,14 +4,21 @@
 //!
 //! - An ordinary request may charge up to the budget less the *reserve*.
 //! - Inside a reclaim (the thread's word names its [`Request`]) callbacks may charge up to the whole budget: the reserve
-//!   is what they live on. The request itself may not, when it retries.
+//!   is what they live on. The request itself may not, when it retries. Nor need a thread that may not reclaim.
+//!   What they borrow is repaid first by what they give back.
 //! - What a reclaiming thread gives back goes to its request's *credit* and stays charged, so that no other thread
-//!   takes it first. When the request retries it pays from the credit. What is left is given up at its end.
+//!   takes it first. When the request retries it pays from the credit.
+//! - What is left at its end, and what a reclaim thread frees for others, goes to the common credit of the requests in
+//!   flight (`ebb_shrinker::Credit`). A request that lacks some takes just that. The last one gives the rest up.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use ebb_shrinker::Claim;
+
 use crate::os;
+use crate::scope;
+use crate::tally::SHRINKERS;
 
 // Relaxed, everywhere in this file: counters; no memory is published through them.
 
@@ -22,33 +29,91 @@ static BUDGET: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// The reserve in bytes, once somebody set it.
 static RESERVE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
+/// Bytes in the credits of all requests.
+static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// Which of the thread's words names its request.
+const REQUEST: usize = 0;
+
 /// What one failing allocation has got back so far. Lives on its thread's stack.
 pub(crate) struct Request {
     credit: Cell<usize>,
+    /// Bytes charged by callbacks and not yet given back.
+    borrowed: Cell<usize>,
     /// Whether the request is trying again: only then may the credit be spent.
     retrying: Cell<bool>,
+    /// How many bytes the last attempt lacked; 0 when it was not the budget that refused it.
+    lacking: Cell<usize>,
+    /// Its part in the common credit, if it is one of the requests in flight.
+    claim: Option<Claim<'static>>,
 }
 
 impl Request {
-    /// Runs `f` as this thread's request. What it did not spend is given up afterwards.
+    /// Runs `f` as this thread's request.
     pub(crate) fn run<R>(f: impl FnOnce(&Self) -> R) -> R {
+        let claim = SHRINKERS.credit().and_then(|credit| credit.join());
+        Self::with(claim, f)
+    }
+
+    /// Runs `f`, which frees memory for the requests in flight.
+    pub(crate) fn serve<R>(f: impl FnOnce(&Self) -> R) -> R {
+        Self::with(None, f)
+    }
+
+    fn with<R>(claim: Option<Claim<'static>>, f: impl FnOnce(&Self) -> R) -> R {
         let request = Self {
             credit: Cell::new(0),
+            borrowed: Cell::new(0),
             retrying: Cell::new(false),
+            lacking: Cell::new(0),
+            claim,
         };
-        os::set_thread_word((&raw const request).addr());
+        os::set_thread_word(REQUEST, (&raw const request).addr());
         let result = f(&request);
-        os::set_thread_word(0);
-        BACKED.fetch_sub(request.credit.get(), Ordering::Relaxed);
+        os::set_thread_word(REQUEST, 0);
+        let left = request.take_all();
+        let unclaimed = match request.claim {
+            Some(claim) => claim.leave(left),
+            None => left,
+        };
+        BACKED.fetch_sub(unclaimed, Ordering::Relaxed);
         result
     }
 
-    /// Runs `f`, which may spend the credit.
-    pub(crate) fn retry<R>(&self, f: impl FnOnce() -> R) -> R {
+    /// Runs `attempt`, which may spend the credit, and what it lacks of the common one.
+    pub(crate) fn retry(&self, attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
         self.retrying.set(true);
-        let result = f();
+        self.lacking.set(0);
+        let mut block = attempt();
+        if block.is_none() && self.take_lacking() {
+            block = attempt();
+        }
         self.retrying.set(false);
-        result
+        block
+    }
+
+    /// Takes what the last attempt lacked from the common credit. Whether there was enough.
+    fn take_lacking(&self) -> bool {
+        let lacking = self.lacking.get();
+        let taken = lacking > 0 && self.claim.as_ref().is_some_and(|claim| claim.take(lacking));
+        if taken {
+            self.add(lacking);
+        }
+        taken
+    }
+
+    /// Gives the credit to the requests in flight; if there are none, to whoever comes.
+    pub(crate) fn hand_over(&self) {
+        let bytes = self.take_all();
+        let given = SHRINKERS.credit().is_some_and(|credit| credit.give(bytes));
+        if !given {
+            BACKED.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Its part in the common credit.
+    pub(crate) fn claim(&self) -> Option<&Claim<'static>> {
+        self.claim.as_ref()
     }
 
     /// Bytes given back and not yet spent.
@@ -56,28 +121,60 @@ impl Request {
         self.credit.get()
     }
 
+    /// Bytes that the last attempt lacked; 0 when that is not known.
+    pub(crate) fn lacking(&self) -> usize {
+        self.lacking.get()
+    }
+
+    /// Books what a callback charged, unless it was the request itself.
+    fn borrow(&self, bytes: usize) {
+        if !self.retrying.get() {
+            self.borrowed.set(self.borrowed.get() + bytes);
+        }
+    }
+
+    /// Takes bytes that were given back: to repay what was borrowed, then as credit.
+    fn receive(&self, bytes: usize) {
+        let repaid = bytes.min(self.borrowed.get());
+        self.borrowed.set(self.borrowed.get() - repaid);
+        BACKED.fetch_sub(repaid, Ordering::Relaxed);
+        self.add(bytes - repaid);
+    }
+
+    fn add(&self, bytes: usize) {
+        self.credit.set(self.credit.get() + bytes);
+        HELD.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn take(&self, bytes: usize) -> usize {
+        self.credit.set(self.credit.get() - bytes);
+        HELD.fetch_sub(bytes, Ordering::Relaxed);
+        bytes
+    }
+
+    fn take_all(&self) -> usize {
+        self.take(self.credit.get())
+    }
+
     /// Spends up to `bytes`; how many it were.
     fn spend(&self, bytes: usize) -> usize {
-        let spent = if self.retrying.get() {
-            bytes.min(self.credit.get())
-        } else {
-            0
-        };
-        self.credit.set(self.credit.get() - spent);
-        spent
+        match self.retrying.get() {
+            true => self.take(bytes.min(self.credit.get())),
+            false => 0,
+        }
     }
 }
 
 /// This thread's request, if it is reclaiming.
 fn request() -> Option<&'static Request> {
-    let word = os::thread_word() as *const Request;
-    // SAFETY: null, or the request on this thread's own stack, below us: `Request::run` takes it out when it ends.
+    let word = os::thread_word(REQUEST) as *const Request;
+    // SAFETY: null, or the request on this thread's own stack, below us: `Request::with` takes it out when it ends.
     unsafe { word.as_ref() }
 }
 
 /// Whether this thread is inside a reclaim.
 pub(crate) fn reclaiming() -> bool {
-    os::thread_word() != 0
+    os::thread_word(REQUEST) != 0
 }
 
 /// Charges `bytes`, unless that would exceed the limit.
@@ -85,21 +182,24 @@ pub(crate) fn reclaiming() -> bool {
 pub(crate) fn charge(bytes: usize) -> bool {
     let request = request();
     let spent = request.map_or(0, |request| request.spend(bytes));
-    let in_callback = request.is_some_and(|request| !request.retrying.get());
-    let limit = if in_callback {
-        hard_limit()
-    } else {
-        soft_limit()
+    let limit = match request {
+        Some(request) if !request.retrying.get() => hard_limit(),
+        None if scope::in_no_reclaim() => hard_limit(),
+        _ => soft_limit(),
     };
     let rest = bytes - spent;
     let charged = BACKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |backed| {
         let total = backed.checked_add(rest)?;
         (total <= limit || rest == 0).then_some(total)
     });
-    if charged.is_err()
-        && let Some(request) = request
-    {
-        request.credit.set(request.credit.get() + spent);
+    match (charged, request) {
+        (Ok(_), Some(request)) => request.borrow(rest),
+        (Err(backed), Some(request)) => {
+            request.add(spent);
+            let over = backed.saturating_add(rest).saturating_sub(limit);
+            request.lacking.set(over.min(rest));
+        }
+        (_, None) => {}
     }
     charged.is_ok()
 }
@@ -112,7 +212,7 @@ pub(crate) fn charge_always(bytes: usize) {
 /// Gives back what was charged: to this thread's request, if it is reclaiming.
 pub(crate) fn release(bytes: usize) {
     match request() {
-        Some(request) => request.credit.set(request.credit.get() + bytes),
+        Some(request) => request.receive(bytes),
         None => {
             BACKED.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -146,6 +246,18 @@ pub(crate) fn reserve() -> usize {
         usize::MAX => get().map_or(0, |budget| (budget / 64).clamp(64 << 10, 4 << 20)),
         bytes => bytes,
     }
+}
+
+/// In a forked child: gives up what threads that do not exist here held.
+pub(crate) fn forget_other_threads() {
+    let own = request();
+    let held = own.map_or(0, Request::credit);
+    let common = match SHRINKERS.credit() {
+        Some(credit) => credit.forget_others(own.is_some_and(|request| request.claim.is_some())),
+        None => 0,
+    };
+    let lost = HELD.swap(held, Ordering::Relaxed).saturating_sub(held) + common;
+    BACKED.fetch_sub(lost, Ordering::Relaxed);
 }
 
 fn hard_limit() -> usize {

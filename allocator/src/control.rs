@@ -1,9 +1,15 @@
 //! What a program can ask of the allocator besides memory.
 
-use ebb_shrinker::{RegisterError, Registration, Shrink, Shrinker, ShrinkerList};
+use ebb_shrinker::{
+    Count, Lane, RegisterError, Registration, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList,
+};
 
+use crate::background;
 use crate::budget as account;
-use crate::reclaim::{self, SHRINKERS};
+use crate::os;
+use crate::reclaim;
+use crate::tally::{NOTIFIERS, SHRINKERS};
+use crate::topology;
 
 /// Sets how many bytes the system may back for this process's heap at any time; `None` takes the limit away.
 ///
@@ -64,5 +70,41 @@ pub fn register(
     spec: Shrinker,
     cache: impl Shrink + 'static,
 ) -> Result<Registration, RegisterError> {
-    spec.register(&SHRINKERS, cache)
+    let registration = spec.register(&SHRINKERS, cache)?;
+    if registration.stats().lane == Lane::Async {
+        // Now, rather than in the middle of a failing allocation.
+        background::start(topology::machine().node_of(os::cpu()));
+    }
+    Ok(registration)
+}
+
+/// A notifier: a shrinker that always has one thing to try.
+struct Notifier<F>(F);
+
+impl<F: Fn(usize) -> usize + Send + Sync> Shrink for Notifier<F> {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(1)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        let bytes = (self.0)(ctl.goal());
+        // One call is enough, whatever was asked.
+        Scan::Freed { objects: 0, bytes }
+    }
+}
+
+/// Registers a last chance: before an allocation fails, when all shrinkers have given what they had, `free` is called
+/// with how many bytes are lacking (0 when nobody knows). It frees what it can in any way and says how many bytes that
+/// were, about; if any, the allocation is tried once more. Dropping the registration takes it off again.
+///
+/// `free` runs like a callback of a shrinker in the [sync lane](Lane::Sync): on any thread, in the middle of its allocation.
+/// Several are called one after the other until the allocation succeeds.
+///
+/// # Errors
+/// [`RegisterError::OutOfMemory`]; `free` was dropped then.
+pub fn on_last_chance(
+    name: &str,
+    free: impl Fn(usize) -> usize + Send + Sync + 'static,
+) -> Result<Registration, RegisterError> {
+    Shrinker::new(name).register(&NOTIFIERS, Notifier(free))
 }

@@ -9,8 +9,9 @@ use crate::lock::{hold, let_go};
 use crate::mapping;
 use crate::node;
 use crate::os;
-use crate::reclaim::{self, SHRINKERS};
+use crate::reclaim;
 use crate::tables::FALLBACK;
+use crate::tally::{NOTIFIERS, SHRINKERS};
 
 /// Has the C library call us around forks.
 pub(crate) fn register() {
@@ -21,6 +22,7 @@ pub(crate) fn register() {
 unsafe extern "C" fn before() {
     // First, because it may allocate.
     SHRINKERS.fork_prepare();
+    NOTIFIERS.fork_prepare();
     hold(drain::lock());
     FALLBACK.iter().for_each(hold);
     for node in node::all() {
@@ -61,6 +63,7 @@ unsafe fn after() {
 unsafe extern "C" fn parent() {
     // SAFETY: called by the C library in the thread that forked.
     unsafe { after() };
+    NOTIFIERS.fork_parent();
     SHRINKERS.fork_parent();
 }
 
@@ -68,6 +71,8 @@ unsafe extern "C" fn child() {
     // SAFETY: called by the C library in the copy of the thread that forked.
     unsafe { after() };
     // SAFETY: as above, before anything else in the child uses the list; `before` ran in the same thread.
+    unsafe { NOTIFIERS.fork_child() };
+    // SAFETY: as above.
     unsafe { SHRINKERS.fork_child() };
     reclaim::forget_other_threads();
 }

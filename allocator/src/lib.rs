@@ -80,9 +80,9 @@
 //!
 //! | layer | files |
 //! | --- | --- |
-//! | plain | `config` |
+//! | plain | `config`, `tally` |
 //! | platform | `os` |
-//! | tools | `size_class`, `list`, `lock`, `topology` |
+//! | tools | `size_class`, `list`, `lock`, `topology`, `scope` |
 //! | accounting | `budget` |
 //! | memory | `slab`, `sheaf` |
 //! | | `span_map` |
@@ -90,17 +90,21 @@
 //! | | `node` |
 //! | | `tables` |
 //! | | `cpus`, `drain`, `mapping` |
-//! | policy | `reclaim` |
 //! | figures | `stats` |
+//! | | `report` |
+//! | policy | `background` |
+//! | | `round` |
+//! | | `reclaim` |
 //! | life | `fork` |
 //! | | `start` |
 //! | front | `heap` |
 //! | | `global`, `raw`, `control` |
 //!
 //! To follow one allocation read `global`, `heap`, `cpus`, `node`, `arena`, `os`; to follow one reclaim, `heap`,
-//! `reclaim`, then `ebb_shrinker`'s `list`.
+//! `reclaim`, `round`, then `ebb_shrinker`'s `list`.
 
 mod arena;
+mod background;
 mod budget;
 mod config;
 mod control;
@@ -116,6 +120,9 @@ mod node;
 mod os;
 pub mod raw;
 mod reclaim;
+mod report;
+mod round;
+mod scope;
 mod sheaf;
 mod size_class;
 mod slab;
@@ -123,10 +130,15 @@ mod span_map;
 mod start;
 mod stats;
 mod tables;
+mod tally;
 mod topology;
 
-pub use control::{backed, budget, purge, register, reserve, set_budget, set_reserve, shrinkers};
+pub use control::{
+    backed, budget, on_last_chance, purge, register, reserve, set_budget, set_reserve, shrinkers,
+};
 pub use ebb_shrinker::*;
 pub use global::EbbMalloc;
+pub use report::set_reports;
+pub use scope::{Mode, Scope, mode, no_reclaim, no_shrinker};
 pub use start::init_from_environment;
 pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats, StatsFormat, stats, write_stats};

@@ -1,27 +1,36 @@
 //! What an allocation does before it fails.
 //!
-//! 1. If another thread is reclaiming, wait for it a little and try again: its memory may do for both.
+//! 1. If as many threads are reclaiming as is useful (one per node, and one), follow them: wait for what they free, and try
+//!    again whenever there is news; for [`FOLLOW_NS`] at most. Else lead:
 //! 2. Drain all sheaves and barns, purge all free spans; try again.
-//! 3. Walk the shrinkers at priorities 12 (gentle) to 0 (everything). After each that freed something, drain, so that
-//!    slabs come free, and try again; stop as soon as the request is satisfied. The last walk is exhaustive: no request
-//!    fails while reclaimable memory would satisfy it.
-//! 4. If something was freed, or a shrinker was busy, begin step 3 again: as long as there is progress, and at most
-//!    [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`].
-//! 5. Fail.
+//! 3. Walk the shrinkers, those of the lowest value first, at priorities 12 (gentle) to 0 (everything). Whenever as much was
+//!    freed as the request lacks, drain, so that slabs come free, and try again; stop as soon as the request is
+//!    satisfied. The last walk is exhaustive: no request fails while reclaimable memory would satisfy it. Leaders begin
+//!    at their own nodes and behind each other's last shrinker, and pass over those that are busy.
+//! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end.
+//! 5. If something was freed, or a shrinker was busy, begin step 3 again: as long as there is progress, which is bytes
+//!    and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`].
+//! 6. The last chance: call the notifiers, and try again after each that freed anything.
+//! 7. Report (`report`), and fail.
 //!
 //! What the thread gives back meanwhile is credited to its request and nobody else's (`budget`). No lock of ours is
 //! held anywhere here: shrinkers are called with none, and may allocate. An allocation inside a shrinker never comes
-//! here a second time: it lives on the reserve, or fails.
+//! here a second time: it lives on the reserve, or fails. Scopes (`scope`) make a request do less.
 
-use core::ops::ControlFlow;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 
-use ebb_shrinker::{DEF_PRIORITY, ShrinkerList, Visit, Walk};
+use ebb_shrinker::thread_exiting;
 
+use crate::background;
 use crate::budget::{self, Request};
 use crate::drain;
 use crate::node;
 use crate::os;
+use crate::report;
+use crate::round::{Round, Search};
+use crate::scope::{self, Mode};
+use crate::tally::{COUNTERS, SHRINKERS, add, count};
 use crate::topology;
 
 /// Rounds without progress before a request fails although a shrinker was busy.
@@ -33,47 +42,14 @@ const LIMIT_NS: u64 = 10_000_000_000;
 /// How long a round waits for busy shrinkers, in microseconds.
 const PAUSE_US: u32 = 1000;
 
-/// How often a follower looks whether a leader has made room, and how long it sleeps in between, in microseconds.
-const LOOKS: u32 = 40;
-/// See [`LOOKS`].
-const LOOK_US: u32 = 250;
+/// How long a request follows others before it leads, in nanoseconds.
+const FOLLOW_NS: u64 = 100_000_000;
 
-/// The process's shrinkers.
-pub(crate) static SHRINKERS: ShrinkerList = ShrinkerList::new();
+/// How long a follower sleeps when there is no news: frees by others bring none.
+const FOLLOW_SLEEP: Duration = Duration::from_millis(1);
 
 /// Threads that are reclaiming.
 static LEADERS: AtomicUsize = AtomicUsize::new(0);
-
-/// Counters of reclaim. Relaxed everywhere: figures.
-pub(crate) struct Counters {
-    pub(crate) failures: AtomicU64,
-    pub(crate) reclaims: AtomicU64,
-    pub(crate) satisfied: AtomicU64,
-    pub(crate) failed: AtomicU64,
-    pub(crate) walks: AtomicU64,
-    pub(crate) credited: AtomicU64,
-    pub(crate) ns_total: AtomicU64,
-    pub(crate) ns_max: AtomicU64,
-    pub(crate) drains: AtomicU64,
-    pub(crate) purges: AtomicU64,
-}
-
-pub(crate) static COUNTERS: Counters = Counters {
-    failures: AtomicU64::new(0),
-    reclaims: AtomicU64::new(0),
-    satisfied: AtomicU64::new(0),
-    failed: AtomicU64::new(0),
-    walks: AtomicU64::new(0),
-    credited: AtomicU64::new(0),
-    ns_total: AtomicU64::new(0),
-    ns_max: AtomicU64::new(0),
-    drains: AtomicU64::new(0),
-    purges: AtomicU64::new(0),
-};
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
 
 /// Runs `attempt`, which allocates or gives nothing; if it fails, reclaims and runs it again.
 pub(crate) fn with_reclaim(attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
@@ -84,129 +60,99 @@ pub(crate) fn with_reclaim(attempt: &dyn Fn() -> Option<usize>) -> Option<usize>
 #[inline(never)]
 fn reclaim(attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
     count(&COUNTERS.failures);
-    if budget::reclaiming() {
+    let mode = scope::current();
+    if budget::reclaiming() || scope::in_no_reclaim() || mode == Some(Mode::NoWait) {
         return None;
-    }
-    if let Some(block) = follow(attempt) {
-        return Some(block);
     }
     count(&COUNTERS.reclaims);
     let start = os::now_ns();
-    // Relaxed: a hint for followers.
-    LEADERS.fetch_add(1, Ordering::Relaxed);
-    let block = Request::run(|request| lead(request, attempt, start));
-    LEADERS.fetch_sub(1, Ordering::Relaxed);
+    let block = Request::run(|request| {
+        let search = Search {
+            request,
+            attempt,
+            mode,
+            until: start + LIMIT_NS,
+        };
+        follow(&search).or_else(|| lead_counted(&search))
+    });
     let spent = os::now_ns() - start;
-    COUNTERS.ns_total.fetch_add(spent, Ordering::Relaxed);
+    add(&COUNTERS.ns_total, spent);
+    // Relaxed: a figure.
     COUNTERS.ns_max.fetch_max(spent, Ordering::Relaxed);
-    count(if block.is_some() {
-        &COUNTERS.satisfied
-    } else {
-        &COUNTERS.failed
+    count(match block {
+        Some(_) => &COUNTERS.satisfied,
+        None => &COUNTERS.failed,
     });
     block
 }
 
-/// Step 1: waits while another thread reclaims, trying again now and then.
-fn follow(attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
-    for _ in 0..LOOKS {
-        // Relaxed: a hint.
-        if LEADERS.load(Ordering::Relaxed) == 0 || ebb_shrinker::thread_exiting() {
-            return None;
-        }
-        os::sleep_us(LOOK_US);
-        if let Some(block) = attempt() {
+/// Step 1: waits while enough other threads reclaim.
+fn follow(search: &Search<'_>) -> Option<usize> {
+    let patient = search.mode != Some(Mode::NoRetry) && !thread_exiting();
+    let until = os::now_ns() + FOLLOW_NS;
+    let enough = topology::machine().nodes + 1;
+    // Relaxed: a hint.
+    while patient && LEADERS.load(Ordering::Relaxed) >= enough && os::now_ns() < until {
+        let news = search.request.claim().map(|claim| (claim, claim.news()));
+        if let Some(block) = search.request.retry(search.attempt) {
+            count(&COUNTERS.followed);
             return Some(block);
+        }
+        match news {
+            Some((claim, seen)) => claim.sleep(seen, FOLLOW_SLEEP),
+            None => os::sleep_us(FOLLOW_SLEEP.as_micros() as u32),
         }
     }
     None
 }
 
-/// Steps 2 to 5.
-fn lead(request: &Request, attempt: &dyn Fn() -> Option<usize>, start: u64) -> Option<usize> {
-    give_back();
-    let mut block = request.retry(attempt);
-    let mut fruitless = 0;
-    while block.is_none() && !SHRINKERS.is_empty() {
-        let round = Round::run(request, attempt);
-        block = round.block.or_else(|| {
-            give_back();
-            request.retry(attempt)
-        });
-        fruitless = if round.freed { 0 } else { fruitless + 1 };
-        let hopeless = !round.freed && !round.busy;
-        if block.is_some() || hopeless || fruitless > ROUNDS || os::now_ns() - start > LIMIT_NS {
-            break;
-        }
-        if !round.freed {
-            os::sleep_us(PAUSE_US);
-        }
+fn lead_counted(search: &Search<'_>) -> Option<usize> {
+    // Relaxed: a hint for followers.
+    LEADERS.fetch_add(1, Ordering::Relaxed);
+    let block = lead(search);
+    LEADERS.fetch_sub(1, Ordering::Relaxed);
+    if let Some(credit) = SHRINKERS.credit() {
+        credit.tell();
     }
     block
 }
 
-/// One descent through the priorities.
-struct Round {
-    block: Option<usize>,
-    freed: bool,
-    busy: bool,
-}
-
-impl Round {
-    fn run(request: &Request, attempt: &dyn Fn() -> Option<usize>) -> Self {
-        let mut round = Self {
-            block: None,
-            freed: false,
-            busy: false,
-        };
-        let machine = topology::machine();
-        let node = machine.node_of(os::cpu()) as u32;
-        for priority in (0..=DEF_PRIORITY).rev() {
-            count(&COUNTERS.walks);
-            let walk = Walk {
-                node,
-                nodes: machine.nodes as u32,
-                priority,
-                exhaustive: priority == 0,
-            };
-            let mut credit = request.credit();
-            let report = SHRINKERS.walk(&walk, &mut |visit| {
-                round.after(visit, request, attempt, &mut credit)
-            });
-            round.busy |= report.skipped_busy > 0 || report.stopped > 0;
-            if round.block.is_some() {
-                break;
-            }
+/// Steps 2 to 7.
+fn lead(search: &Search<'_>) -> Option<usize> {
+    give_back();
+    let mut block = search.request.retry(search.attempt);
+    let lacking = search.request.lacking();
+    let mut last = Round::default();
+    let (mut fruitless, mut freed) = (0, 0_usize);
+    while block.is_none() && !SHRINKERS.is_empty() {
+        let held = search.request.credit();
+        last = Round::run(search, last.impatient);
+        block = last.block.or_else(|| {
+            give_back();
+            search.request.retry(search.attempt)
+        });
+        freed += last.bytes;
+        let progress = search.request.credit() > held;
+        fruitless = if progress { 0 } else { fruitless + 1 };
+        let hopeless = !last.freed && !last.busy;
+        let once = search.mode == Some(Mode::NoRetry);
+        if block.is_some() || once || hopeless || fruitless > ROUNDS || search.time_is_up() {
+            break;
         }
-        round
-    }
-
-    /// After each shrinker: tries again if it freed something.
-    fn after(
-        &mut self,
-        visit: &Visit,
-        request: &Request,
-        attempt: &dyn Fn() -> Option<usize>,
-        credit: &mut usize,
-    ) -> ControlFlow<()> {
-        if visit.objects == 0 && visit.bytes == 0 && request.credit() == *credit {
-            return ControlFlow::Continue(());
-        }
-        self.freed = true;
-        count(&COUNTERS.drains);
-        drain::drain();
-        let gained = request.credit().saturating_sub(*credit);
-        COUNTERS
-            .credited
-            .fetch_add(gained as u64, Ordering::Relaxed);
-        self.block = request.retry(attempt);
-        *credit = request.credit();
-        if self.block.is_some() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
+        if !last.freed {
+            os::sleep_us(PAUSE_US);
         }
     }
+    if block.is_some() && lacking > 0 {
+        add(&COUNTERS.excess, freed.saturating_sub(lacking) as u64);
+    }
+    if block.is_none() && search.mode.is_none() {
+        block = search.last_chance();
+        if block.is_none() {
+            report::write(lacking, &last.figures());
+        }
+    }
+    block
 }
 
 /// Drains all sheaves and barns and purges all free spans. Bytes given back: to the system, or to this thread's request.
@@ -223,4 +169,6 @@ pub(crate) fn give_back() {
 pub(crate) fn forget_other_threads() {
     // Relaxed: there is one thread.
     LEADERS.store(usize::from(budget::reclaiming()), Ordering::Relaxed);
+    budget::forget_other_threads();
+    background::forget();
 }

@@ -11,6 +11,7 @@ use crate::budget;
 use crate::fork;
 use crate::lock::Lock;
 use crate::os;
+use crate::report;
 use crate::stats;
 use crate::tables;
 use crate::topology::{self, Topology};
@@ -59,11 +60,12 @@ pub(crate) fn one_node() -> bool {
     ONE_NODE.load(Ordering::Relaxed) != 0
 }
 
-/// Reads `EBB_BUDGET` and `EBB_STATS`, once; further calls do nothing. Happens by itself before `main`.
+/// Reads `EBB_BUDGET`, `EBB_REPORTS` and `EBB_STATS`, once; further calls do nothing. Happens by itself before `main`.
 ///
 /// - `EBB_BUDGET=256M`: the budget, as [`set_budget`](crate::set_budget) sets it: bytes, or with K, M, G, T, or a
 ///   percentage of the machine's memory. What cannot be read is said in one line on standard error, and there is no
 ///   budget.
+/// - `EBB_REPORTS=0`: nothing is written to standard error when an allocation fails, see [`set_reports`](crate::set_reports).
 /// - `EBB_STATS=1`: writes the statistics to standard error when the process exits.
 ///
 /// Read even earlier, at the first allocation: `EBB_NO_RSEQ=1` (no restartable sequences) and `EBB_SYSFS=DIRECTORY` (another
@@ -76,6 +78,9 @@ pub fn init_from_environment() {
     fork::register();
     if let Some(value) = os::environment(c"EBB_BUDGET") {
         read_budget(value);
+    }
+    if os::environment(c"EBB_REPORTS") == Some(c"0") {
+        report::set_reports(false);
     }
     if is_set(os::environment(c"EBB_STATS")) {
         os::at_exit(stats::write_at_exit);

@@ -3,14 +3,16 @@
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use ebb_shrinker::Lane;
+
 use crate::budget;
 use crate::config::{MAX_NODES, ROW};
 use crate::drain;
 use crate::mapping;
 use crate::node;
 use crate::os;
-use crate::reclaim::{COUNTERS, SHRINKERS};
 use crate::size_class::{LAST, SHAPES};
+use crate::tally::{COUNTERS, SHRINKERS};
 
 /// A snapshot of the allocator, of about 6 KiB. All sizes in bytes.
 ///
@@ -94,6 +96,16 @@ pub struct ReclaimStats {
     pub drains: u64,
     /// Purges of all free spans.
     pub purges: u64,
+    /// Of those satisfied, reclaims that only waited for others.
+    pub followed: u64,
+    /// Bytes that shrinkers say they freed beyond what a satisfied request had lacked.
+    pub bytes_excess: u64,
+    /// Times a request waited for the reclaim thread.
+    pub waits: u64,
+    /// Times the notifiers were called.
+    pub last_chances: u64,
+    /// Shrinkers moved to the reclaim thread for being late.
+    pub moved: u64,
 }
 
 /// The form in which [`write_stats`] writes.
@@ -177,11 +189,16 @@ impl ReclaimStats {
             time_ns_max: get(&COUNTERS.ns_max),
             drains: get(&COUNTERS.drains),
             purges: get(&COUNTERS.purges),
+            followed: get(&COUNTERS.followed),
+            bytes_excess: get(&COUNTERS.excess),
+            waits: get(&COUNTERS.waits),
+            last_chances: get(&COUNTERS.chances),
+            moved: get(&COUNTERS.moved),
         }
     }
 
     /// Names and values, for the writers.
-    fn fields(&self) -> [(&'static str, u64); 10] {
+    fn fields(&self) -> [(&'static str, u64); 15] {
         [
             ("failures", self.failures),
             ("reclaims", self.reclaims),
@@ -193,6 +210,11 @@ impl ReclaimStats {
             ("time_ns_max", self.time_ns_max),
             ("drains", self.drains),
             ("purges", self.purges),
+            ("followed", self.followed),
+            ("bytes_excess", self.bytes_excess),
+            ("waits", self.waits),
+            ("last_chances", self.last_chances),
+            ("moved", self.moved),
         ]
     }
 }
@@ -213,12 +235,12 @@ impl Stats {
     }
 
     /// The nodes there are.
-    fn known_nodes(&self) -> &[NodeStats] {
+    pub(crate) fn known_nodes(&self) -> &[NodeStats] {
         &self.nodes[..(self.node_count as usize).min(MAX_NODES)]
     }
 
     /// The classes in use.
-    fn used_classes(&self) -> impl Iterator<Item = &ClassStats> {
+    pub(crate) fn used_classes(&self) -> impl Iterator<Item = &ClassStats> {
         self.classes.iter().filter(|class| class.slabs > 0)
     }
 
@@ -373,9 +395,17 @@ fn write_shrinkers_json(out: &mut dyn Write) -> fmt::Result {
             ("bytes", shrinker.bytes),
             ("stops", shrinker.stops),
             ("skipped_busy", shrinker.skipped_busy),
+            ("misreports", shrinker.misreports),
+            ("timeouts", shrinker.timeouts),
+            ("overruns", shrinker.overruns),
+            ("async", u64::from(shrinker.lane == Lane::Async)),
+            ("value", u64::from(shrinker.value)),
+            ("class", u64::from(shrinker.class)),
             ("panics", shrinker.panics),
             ("deferred", shrinker.deferred as u64),
             ("time_ns_total", shrinker.time_ns_total),
+            ("time_ns_p50", shrinker.time_ns_p50),
+            ("time_ns_p99", shrinker.time_ns_p99),
             ("time_ns_max", shrinker.time_ns_max),
         ];
         result = result

@@ -6,12 +6,23 @@ use std::process::Command;
 /// Names the test that a child process is to run.
 const CHILD: &str = "EBB_TEST_CHILD";
 
+/// A child that takes longer, in seconds, hangs, and is ended.
+const PATIENCE: u32 = 60;
+
 /// Runs the body of the test `name` in a child process of its own.
 ///
 /// # Panics
 /// When the child fails; its output is in the message.
 pub fn alone(name: &str, body: impl FnOnce()) {
     run(name, body, &[&[]]);
+}
+
+/// As [`alone`]; what the child wrote to standard error, in the parent.
+///
+/// # Panics
+/// When the child fails.
+pub fn alone_saying(name: &str, body: impl FnOnce()) -> Option<String> {
+    run(name, body, &[&[]])
 }
 
 /// Runs the body of the test `name` in two child processes: by restartable sequences, and by the fallback.
@@ -22,10 +33,15 @@ pub fn in_both_modes(name: &str, body: impl FnOnce()) {
     run(name, body, &[&[], &[("EBB_NO_RSEQ", "1")]]);
 }
 
-fn run(name: &str, body: impl FnOnce(), environments: &[&[(&str, &str)]]) {
+/// What the last child said; nothing in the child itself.
+fn run(name: &str, body: impl FnOnce(), environments: &[&[(&str, &str)]]) -> Option<String> {
     if env::var_os(CHILD).is_some_and(|child| child == name) {
-        return body();
+        // SAFETY: no pointers.
+        unsafe { libc::alarm(PATIENCE) };
+        body();
+        return None;
     }
+    let mut said = None;
     let program = env::current_exe().expect("this test's own path");
     for environment in environments {
         let output = Command::new(&program)
@@ -43,7 +59,9 @@ fn run(name: &str, body: impl FnOnce(), environments: &[&[(&str, &str)]]) {
             "{name} with {environment:?}: {}\n{out}\n{err}",
             output.status
         );
+        said = Some(err.into_owned());
     }
+    said
 }
 
 /// This process's resident memory, in bytes.

@@ -1,10 +1,12 @@
 //! What the tests of the whole product share.
 
 pub mod c;
+mod cache;
 mod child;
 pub mod header;
 /// The README. Its Rust blocks are tests; `tests/readme.rs` sees to the others.
 #[doc = include_str!("../../README.md")]
 pub mod readme {}
 
-pub use child::{Random, alone, in_both_modes, resident};
+pub use cache::{Block, Cache, MIB, blocks, leave};
+pub use child::{Random, alone, alone_saying, in_both_modes, resident};

@@ -5,6 +5,7 @@
 
 mod linux;
 mod text;
+mod thread;
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
 #[path = "percpu_x86_64.rs"]
@@ -31,4 +32,5 @@ pub(crate) use linux::{
     yield_now,
 };
 pub(crate) use text::{Line, abort, say};
+pub(crate) use thread::{spawn, wait, wake};
 pub(crate) use thread_word::{set_thread_word, thread_word};

@@ -1,18 +1,21 @@
-//! One word per thread, for architectures without their own code. Constant and without a destructor, so that no
+//! A few words per thread, for architectures without their own code. Constant and without a destructor, so that no
 //! access runs code; in a library loaded late the first access on a thread may allocate in the C library.
 
 use std::cell::Cell;
 
+/// How many words there are.
+pub(crate) const THREAD_WORDS: usize = 3;
+
 thread_local! {
-    static WORD: Cell<usize> = const { Cell::new(0) };
+    static WORDS: [Cell<usize>; THREAD_WORDS] = const { [const { Cell::new(0) }; THREAD_WORDS] };
 }
 
-/// This thread's word; 0 at first.
-pub(crate) fn thread_word() -> usize {
-    WORD.get()
+/// One of this thread's words; 0 at first.
+pub(crate) fn thread_word(index: usize) -> usize {
+    WORDS.with(|words| words[index].get())
 }
 
-/// Sets this thread's word.
-pub(crate) fn set_thread_word(word: usize) {
-    WORD.set(word);
+/// Sets one of this thread's words.
+pub(crate) fn set_thread_word(index: usize, word: usize) {
+    WORDS.with(|words| words[index].set(word));
 }

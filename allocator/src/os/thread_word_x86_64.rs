@@ -1,4 +1,4 @@
-//! One word per thread, in static thread-local storage.
+//! A few words per thread, in static thread-local storage.
 //!
 //! Rust's `thread_local!` in a shared library goes through `__tls_get_addr`, which may allocate; here the offset from
 //! the thread pointer is a constant that the loader fills in.
@@ -11,22 +11,27 @@ global_asm!(
     ".globl ebb_thread",
     ".hidden ebb_thread",
     ".type ebb_thread, @object",
-    ".size ebb_thread, 8",
+    ".size ebb_thread, 24",
     "ebb_thread:",
-    ".zero 8",
+    ".zero 24",
     ".popsection",
 );
 
-/// This thread's word; 0 at first.
+/// How many words there are.
+pub(crate) const THREAD_WORDS: usize = 3;
+
+/// One of this thread's words; 0 at first.
 #[inline]
-pub(crate) fn thread_word() -> usize {
+pub(crate) fn thread_word(index: usize) -> usize {
     let word: usize;
-    // SAFETY: reads the thread's own eight bytes.
+    debug_assert!(index < THREAD_WORDS);
+    // SAFETY: reads one of the thread's own words.
     unsafe {
         asm!(
             "mov {at}, qword ptr [rip + ebb_thread@GOTTPOFF]",
-            "mov {word}, qword ptr fs:[{at}]",
+            "mov {word}, qword ptr fs:[{at} + 8 * {index}]",
             at = out(reg) _,
+            index = in(reg) index,
             word = out(reg) word,
             options(nostack, preserves_flags, readonly),
         );
@@ -34,15 +39,17 @@ pub(crate) fn thread_word() -> usize {
     word
 }
 
-/// Sets this thread's word.
+/// Sets one of this thread's words.
 #[inline]
-pub(crate) fn set_thread_word(word: usize) {
-    // SAFETY: writes the thread's own eight bytes.
+pub(crate) fn set_thread_word(index: usize, word: usize) {
+    debug_assert!(index < THREAD_WORDS);
+    // SAFETY: writes one of the thread's own words.
     unsafe {
         asm!(
             "mov {at}, qword ptr [rip + ebb_thread@GOTTPOFF]",
-            "mov qword ptr fs:[{at}], {word}",
+            "mov qword ptr fs:[{at} + 8 * {index}], {word}",
             at = out(reg) _,
+            index = in(reg) index,
             word = in(reg) word,
             options(nostack, preserves_flags),
         );

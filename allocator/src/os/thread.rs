@@ -1,0 +1,58 @@
+//! A thread of our own, and what it sleeps on.
+
+use core::ffi::c_void;
+use core::mem::MaybeUninit;
+use core::ptr;
+use core::sync::atomic::AtomicU32;
+
+/// Bytes of stack; the callbacks of caches run on it.
+const STACK: usize = 2 << 20;
+
+/// Sleeps while `word` is `expected`; may return for no reason. Changes errno.
+pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+    futex(word, libc::FUTEX_WAIT, expected);
+}
+
+/// Wakes every sleeper on `word`. Changes errno.
+pub(crate) fn wake(word: &AtomicU32) {
+    futex(word, libc::FUTEX_WAKE, i32::MAX as u32);
+}
+
+fn futex(word: &AtomicU32, operation: libc::c_int, value: u32) {
+    let flags = operation | libc::FUTEX_PRIVATE_FLAG;
+    let forever = ptr::null::<libc::timespec>();
+    // SAFETY: the word lives as long as the borrow; the call compares it or names it, and no timeout is none.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, value, forever) };
+}
+
+/// Starts a thread that runs `entry(argument)`, that nobody joins, and that takes no signals. Whether there was room for
+/// it. The C library allocates for it.
+pub(crate) fn spawn(entry: extern "C" fn(*mut c_void) -> *mut c_void, argument: usize) -> bool {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: writes them.
+    if unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) } != 0 {
+        return false;
+    }
+    // SAFETY: initialised above; a size that any system takes. Otherwise it stays what it was.
+    unsafe { libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK) };
+    // SAFETY: as above.
+    unsafe {
+        libc::pthread_attr_setdetachstate(attributes.as_mut_ptr(), libc::PTHREAD_CREATE_DETACHED)
+    };
+    let mut all = MaybeUninit::uninit();
+    // SAFETY: writes the set.
+    unsafe { libc::sigfillset(all.as_mut_ptr()) };
+    let mut before = MaybeUninit::uninit();
+    // SAFETY: reads one set and writes the other. The new thread inherits the mask.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+    let mut thread = MaybeUninit::uninit();
+    let argument = ptr::without_provenance_mut(argument);
+    // SAFETY: attributes from above; the entry is of that type, and does with the argument as it likes.
+    let started =
+        unsafe { libc::pthread_create(thread.as_mut_ptr(), attributes.as_ptr(), entry, argument) };
+    // SAFETY: the mask as it was.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
+    // SAFETY: initialised above, used no more.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    started == 0
+}

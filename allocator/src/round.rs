@@ -1,0 +1,200 @@
+//! One round of reclaim: a descent through the priorities for each value of shrinkers, and the last chance.
+
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use ebb_shrinker::{DEF_PRIORITY, Visit, Walk, WalkReport, thread_exiting};
+
+use crate::background;
+use crate::budget::Request;
+use crate::drain;
+use crate::os;
+use crate::report::{self, RoundFigures};
+use crate::scope::{self, Mode};
+use crate::tally::{COUNTERS, NOTIFIERS, SHRINKERS, add, count};
+use crate::topology;
+
+/// What a request is after.
+pub(crate) struct Search<'a> {
+    pub(crate) request: &'a Request,
+    pub(crate) attempt: &'a dyn Fn() -> Option<usize>,
+    pub(crate) mode: Option<Mode>,
+    /// When its time is up, on the clock of `os::now_ns`.
+    pub(crate) until: u64,
+}
+
+impl Search<'_> {
+    pub(crate) fn time_is_up(&self) -> bool {
+        os::now_ns() >= self.until
+    }
+
+    fn time_left(&self) -> Duration {
+        Duration::from_nanos(self.until.saturating_sub(os::now_ns()))
+    }
+
+    /// Whether it may wait for the reclaim thread.
+    fn may_wait(&self) -> bool {
+        self.mode != Some(Mode::NoRetry) && !thread_exiting()
+    }
+
+    /// Calls the notifiers, one after the other; any that says it freed something means one more try.
+    pub(crate) fn last_chance(&self) -> Option<usize> {
+        if NOTIFIERS.is_empty() {
+            return None;
+        }
+        count(&COUNTERS.chances);
+        let walk = Walk {
+            priority: 0,
+            exhaustive: true,
+            goal: self.request.lacking(),
+            ..Walk::default()
+        };
+        let mut block = None;
+        NOTIFIERS.walk(&walk, &mut |visit| {
+            if visit.bytes > 0 {
+                drain::drain();
+                block = self.request.retry(self.attempt);
+            }
+            flow(block)
+        });
+        block
+    }
+}
+
+fn flow(block: Option<usize>) -> ControlFlow<()> {
+    match block {
+        Some(_) => ControlFlow::Break(()),
+        None => ControlFlow::Continue(()),
+    }
+}
+
+/// What a round has come to.
+#[derive(Default)]
+pub(crate) struct Round {
+    pub(crate) block: Option<usize>,
+    /// Some shrinker freed something.
+    pub(crate) freed: bool,
+    /// Some shrinker could not be asked, or could not say.
+    pub(crate) busy: bool,
+    /// The reclaim thread kept us waiting in vain: never again in this request.
+    pub(crate) impatient: bool,
+    /// Bytes freed, as the shrinkers say.
+    pub(crate) bytes: usize,
+    /// Of those, freed since the request was last tried.
+    untried: usize,
+    /// Something was freed since then, in bytes or in objects of unknown size.
+    dirty: bool,
+    /// All walks together.
+    visited: usize,
+    objects: usize,
+    stopped: usize,
+    skipped: usize,
+}
+
+impl Round {
+    pub(crate) fn run(search: &Search<'_>, impatient: bool) -> Self {
+        let mut round = Self {
+            impatient,
+            ..Self::default()
+        };
+        let node = topology::machine().node_of(os::cpu());
+        let mut value = SHRINKERS.value_after(None);
+        while let Some(max_value) = value
+            && round.block.is_none()
+        {
+            round.descend(search, node, max_value);
+            value = SHRINKERS.value_after(value);
+        }
+        round
+    }
+
+    /// Down from priority 12 to 0 with the shrinkers of at most this value.
+    fn descend(&mut self, search: &Search<'_>, node: usize, max_value: u8) {
+        for priority in (0..=DEF_PRIORITY).rev() {
+            self.walk(search, node, max_value, priority);
+            if self.block.is_some() || search.time_is_up() {
+                return;
+            }
+            if SHRINKERS.has_async() && search.may_wait() {
+                background::start(node);
+                background::ask(node, max_value, priority, search.request.lacking());
+            }
+        }
+        if SHRINKERS.has_async() && search.may_wait() && !self.impatient {
+            let (block, again) = background::wait(node, search.request, search.attempt);
+            self.block = block;
+            self.impatient = !again;
+        }
+    }
+
+    fn walk(&mut self, search: &Search<'_>, node: usize, max_value: u8, priority: u8) {
+        count(&COUNTERS.walks);
+        let walk = Walk {
+            node: node as u32,
+            nodes: topology::machine().nodes as u32,
+            priority,
+            exhaustive: priority == 0,
+            goal: search.request.lacking(),
+            limit: Some(search.time_left()),
+            max_value,
+            without: scope::without(),
+            ..Walk::default()
+        };
+        let report = SHRINKERS.walk(&walk, &mut |visit| self.after(search, visit));
+        self.add(&report);
+        if self.block.is_none() && self.dirty {
+            self.try_again(search);
+        }
+    }
+
+    fn add(&mut self, report: &WalkReport) {
+        self.busy |= report.skipped_busy > 0 || report.stopped > 0;
+        self.visited += report.visited;
+        self.objects = self.objects.saturating_add(report.objects);
+        self.bytes = self.bytes.saturating_add(report.bytes);
+        self.stopped += report.stopped;
+        self.skipped += report.skipped_busy;
+    }
+
+    /// After each shrinker, and in its pauses: tries again if as much was freed as is lacking.
+    fn after(&mut self, search: &Search<'_>, visit: &Visit) -> ControlFlow<()> {
+        if visit.moved {
+            count(&COUNTERS.moved);
+            report::moved(visit.name());
+        }
+        if visit.objects == 0 && visit.bytes == 0 {
+            return ControlFlow::Continue(());
+        }
+        (self.freed, self.dirty) = (true, true);
+        self.untried = self.untried.saturating_add(visit.bytes);
+        // Whose size is not known may be anything.
+        let lacking = search.request.lacking();
+        if visit.bytes > 0 && self.untried < lacking {
+            return ControlFlow::Continue(());
+        }
+        self.try_again(search);
+        flow(self.block)
+    }
+
+    fn try_again(&mut self, search: &Search<'_>) {
+        (self.untried, self.dirty) = (0, false);
+        let held = search.request.credit();
+        count(&COUNTERS.drains);
+        drain::drain();
+        let gained = search.request.credit().saturating_sub(held);
+        add(&COUNTERS.credited, gained as u64);
+        self.block = search.request.retry(search.attempt);
+    }
+
+    /// What it did, for people.
+    pub(crate) fn figures(&self) -> RoundFigures {
+        RoundFigures {
+            visited: self.visited,
+            objects: self.objects,
+            bytes: self.bytes,
+            stopped: self.stopped,
+            skipped: self.skipped,
+            waited_in_vain: self.impatient,
+        }
+    }
+}

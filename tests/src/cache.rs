@@ -1,0 +1,121 @@
+//! A cache of blocks to reclaim from, and the budget around it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ebbmalloc::{Count, Mode, Registration, Scan, Shrink, ShrinkControl, Shrinker, mode, raw};
+
+/// Bytes in a mebibyte.
+pub const MIB: usize = 1 << 20;
+
+/// A block by hand; freed on drop.
+#[derive(Debug)]
+pub struct Block(*mut u8);
+
+// SAFETY: a block belongs to whoever has this.
+unsafe impl Send for Block {}
+
+impl Block {
+    /// A block of so many bytes, if there is memory for it.
+    #[must_use]
+    pub fn new(size: usize) -> Option<Self> {
+        let block = raw::alloc(size);
+        (!block.is_null()).then(|| {
+            // SAFETY: a new block of at least a byte.
+            unsafe { block.write(1) };
+            Self(block)
+        })
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // SAFETY: ours, used no more.
+        unsafe { raw::free(self.0) };
+    }
+}
+
+/// At most `count` blocks of `size` bytes, as many as there is memory for without reclaim.
+#[must_use]
+pub fn blocks(count: usize, size: usize) -> Vec<Block> {
+    let _scope = mode(Mode::NoWait);
+    (0..count).map_while(|_| Block::new(size)).collect()
+}
+
+/// A cache of blocks of one size, an honest and polite shrinker. The vector's own memory is the system's.
+#[derive(Debug)]
+pub struct Cache {
+    /// What it holds.
+    pub blocks: Mutex<Vec<Block>>,
+    size: usize,
+    scans: AtomicUsize,
+}
+
+impl Cache {
+    /// At most `count` blocks of `size` bytes, as many as there is memory for.
+    #[must_use]
+    pub fn new(count: usize, size: usize) -> Arc<Self> {
+        Arc::new(Self {
+            blocks: Mutex::new(blocks(count, size)),
+            size,
+            scans: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many blocks it has.
+    ///
+    /// # Panics
+    /// When a thread panicked while it held the lock.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.blocks.lock().expect("no panics under it").len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How often it was scanned.
+    #[must_use]
+    pub fn scans(&self) -> usize {
+        self.scans.load(Ordering::Relaxed)
+    }
+
+    /// Registers it.
+    ///
+    /// # Panics
+    /// When there is no memory for that.
+    pub fn register(self: &Arc<Self>, spec: Shrinker) -> Registration {
+        ebbmalloc::register(spec, self.clone()).expect("memory")
+    }
+}
+
+impl Shrink for Cache {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        self.blocks.try_lock().map_or(Count::Unknown, |blocks| {
+            Count::of(blocks.len()).each(self.size)
+        })
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        self.scans.fetch_add(1, Ordering::Relaxed);
+        let Ok(mut blocks) = self.blocks.try_lock() else {
+            return Scan::Stop;
+        };
+        let keep = blocks.len().saturating_sub(ctl.to_scan());
+        let objects = blocks.drain(keep..).count();
+        Scan::Freed {
+            objects,
+            bytes: objects * self.size,
+        }
+    }
+}
+
+/// A budget of so many bytes above what is backed now, with a reserve of 64 KiB on top.
+pub fn leave(bytes: usize) {
+    ebbmalloc::purge();
+    ebbmalloc::set_reserve(64 << 10);
+    ebbmalloc::set_budget(Some(ebbmalloc::backed() + bytes + (64 << 10)));
+}

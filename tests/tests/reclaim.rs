@@ -1,0 +1,389 @@
+//! Reclaim as a whole: values, excess, the reclaim thread, threads that fail together, the last chance, the report.
+//!
+//! Each test has a process, and so a budget, of its own.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave};
+use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker};
+
+/// Seen to fail with all values walked at once: both caches gave.
+#[test]
+fn what_is_worth_little_goes_first() {
+    alone("what_is_worth_little_goes_first", || {
+        leave(40 * MIB);
+        let (dear, cheap) = (Cache::new(9_000, 2048), Cache::new(9_000, 2048));
+        let _dear = dear.register(Shrinker::new("dear").value(7));
+        let _cheap = cheap.register(Shrinker::new("cheap").value(1));
+        let first = Block::new(12 * MIB).expect("the cheap one makes room");
+        assert_eq!(dear.len(), 9_000);
+        assert!(cheap.len() < 9_000);
+        let second = Block::new(20 * MIB).expect("both make room");
+        assert!(cheap.len() < 100 && dear.len() < 9_000);
+        drop((first, second));
+    });
+}
+
+/// Equal caches give equal shares, few large objects as much as many small ones. Seen to fail with sizes not told.
+#[test]
+fn equal_caches_give_equal_shares() {
+    alone("equal_caches_give_equal_shares", || {
+        leave(64 * MIB);
+        let caches = [(12_288, 1024), (96, 128 << 10), (12_288, 1024)];
+        let caches = caches.map(|(count, size)| (Cache::new(count, size), size));
+        let registered = caches
+            .each_ref()
+            .map(|(cache, _)| cache.register(Shrinker::new("equal")));
+        let mut taken = Vec::new();
+        // Request after request, as far as half of what they have.
+        while registered.iter().map(|one| one.stats().bytes).sum::<u64>() < 18 << 20 {
+            taken.push(Block::new(256 << 10).expect("there is enough"));
+        }
+        let freed = registered.each_ref().map(|one| one.stats().bytes);
+        let (least, most) = (freed.iter().min().unwrap(), freed.iter().max().unwrap());
+        assert!(most < &(least * 2), "{freed:?}");
+    });
+}
+
+/// A request frees little more than it needs, however large the cache. Seen to fail without a goal in the walk: the last
+/// passes took half of the cache at once.
+#[test]
+fn the_excess_is_bounded_and_counted() {
+    alone("the_excess_is_bounded_and_counted", || {
+        leave(64 * MIB);
+        let cache = Cache::new(usize::MAX, 32 << 10);
+        let registration = cache.register(Shrinker::new("cache"));
+        for size in [100_000, MIB, 8 * MIB, 3 * MIB] {
+            let before = registration.stats().bytes;
+            let excess = ebbmalloc::stats().reclaim.bytes_excess;
+            let block = Block::new(size).expect("the cache makes room");
+            let freed = (registration.stats().bytes - before) as usize;
+            assert!(freed <= 2 * size + 256 * 1024, "{freed} freed for {size}");
+            let counted = ebbmalloc::stats().reclaim.bytes_excess - excess;
+            assert!(counted as usize <= freed, "{counted} of {freed}");
+            drop(block);
+            ebbmalloc::purge();
+            let refill = blocks(usize::MAX, 32 << 10);
+            cache.blocks.lock().unwrap().extend(refill);
+        }
+    });
+}
+
+/// A cache as they are on the market: `scan` blocks on the lock and allocates.
+struct Blocking {
+    blocks: Mutex<Vec<Block>>,
+    threads: Mutex<Vec<thread::ThreadId>>,
+}
+
+impl Shrink for Blocking {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(self.blocks.lock().unwrap().len()).each(10_000)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        let mut blocks = self.blocks.lock().unwrap();
+        self.threads.lock().unwrap().push(thread::current().id());
+        let working_memory = Block::new(1000);
+        let keep = blocks.len().saturating_sub(ctl.to_scan());
+        let objects = blocks.drain(keep..).count();
+        drop(working_memory);
+        Scan::Freed { objects, bytes: 0 }
+    }
+}
+
+fn blocking() -> (Arc<Blocking>, ebbmalloc::Registration) {
+    let cache = Arc::new(Blocking {
+        blocks: Mutex::new(blocks(usize::MAX, 10_000)),
+        threads: Mutex::default(),
+    });
+    let spec = Shrinker::new("blocking").lane(Lane::Async);
+    let registration = ebbmalloc::register(spec, cache.clone()).unwrap();
+    (cache, registration)
+}
+
+/// Seen to fail (refused) with `hand_over` giving to nobody while another thread takes all that comes free, and with the
+/// request not waiting.
+#[test]
+fn the_reclaim_thread_frees_for_the_one_who_waits() {
+    alone("the_reclaim_thread_frees_for_the_one_who_waits", || {
+        leave(24 * MIB);
+        let (cache, registration) = blocking();
+        let (done, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            // Takes whatever is to be had, and never fails for it.
+            scope.spawn(|| {
+                let _scope = ebbmalloc::mode(ebbmalloc::Mode::NoWait);
+                let mut taken = Vec::new();
+                while !done.load(Ordering::SeqCst) {
+                    taken.extend(Block::new(64 << 10));
+                    thread::yield_now();
+                }
+            });
+            for size in [100, 5_000, MIB, 4 * MIB] {
+                let served = Block::new(size).is_some();
+                refused.fetch_add(usize::from(!served), Ordering::SeqCst);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(refused.into_inner(), 0);
+        let threads = cache.threads.lock().unwrap();
+        assert!(!threads.is_empty() && !threads.contains(&thread::current().id()));
+        assert_eq!(registration.stats().panics, 0);
+        let left = cache.blocks.lock().unwrap().len();
+        assert!(left > 500, "{left}: no more than is needed");
+    });
+}
+
+/// The allocation is made under the cache's own lock: the other lane cannot get at it, and the request fails in the
+/// end, but soon, and without a deadlock. Seen to fail (ended by the alarm) with a wait for ever in `background::wait`.
+#[test]
+fn a_stuck_reclaim_thread_is_not_waited_for() {
+    let name = "a_stuck_reclaim_thread_is_not_waited_for";
+    let said = alone_saying(name, || {
+        leave(8 * MIB);
+        let (cache, _registration) = blocking();
+        {
+            let _held = cache.blocks.lock().unwrap();
+            let start = Instant::now();
+            assert!(Block::new(2 * MIB).is_none());
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
+        assert!(Block::new(2 * MIB).is_some(), "now it is free");
+    });
+    if let Some(said) = said {
+        assert!(said.contains("the reclaim thread is stuck"), "{said}");
+    }
+}
+
+/// Seen to fail with `moved` not reported, and with the reclaim thread not started for it.
+#[test]
+fn a_late_shrinker_is_moved_and_reported() {
+    struct Late(Arc<Cache>);
+    impl Shrink for Late {
+        fn count(&self, ctl: &ShrinkControl) -> Count {
+            self.0.count(ctl)
+        }
+        fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+            thread::sleep(Duration::from_millis(3));
+            self.0.scan(ctl)
+        }
+    }
+    let said = alone_saying("a_late_shrinker_is_moved_and_reported", || {
+        leave(8 * MIB);
+        let cache = Cache::new(usize::MAX, 60_000);
+        let spec = Shrinker::new("dawdler").deadline(Duration::from_millis(1));
+        let registration = ebbmalloc::register(spec, Late(cache)).unwrap();
+        let mut taken = Vec::new();
+        for _ in 0..20 {
+            taken.push(Block::new(100_000).expect("there is enough"));
+        }
+        let stats = registration.stats();
+        assert!(stats.moved && stats.overruns == 3, "{stats:?}");
+        assert_eq!(ebbmalloc::stats().reclaim.moved, 1);
+        assert!(ebbmalloc::stats().reclaim.waits > 0);
+    });
+    if let Some(said) = said {
+        let lines = said
+            .lines()
+            .filter(|line| line.contains("\"dawdler\"") && line.contains("reclaim thread"));
+        assert_eq!(lines.count(), 1, "{said}");
+    }
+}
+
+/// After a fork the child has no reclaim thread, and starts one. Seen to fail without `background::forget`.
+#[test]
+fn a_forked_child_has_a_reclaim_thread_of_its_own() {
+    alone("a_forked_child_has_a_reclaim_thread_of_its_own", || {
+        leave(16 * MIB);
+        let (_cache, _registration) = blocking();
+        assert!(Block::new(MIB).is_some(), "the thread runs");
+        // SAFETY: the child allocates, which is what the fork handlers are for, and leaves by `_exit`.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: no pointers.
+            unsafe { libc::alarm(10) };
+            let served = Block::new(4 * MIB).is_some();
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(!served)) };
+        }
+        let mut status = 0;
+        // SAFETY: our child, and a place for its status.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0);
+        assert!(Block::new(MIB).is_some(), "and in the parent");
+    });
+}
+
+/// A cache that takes its time.
+struct Slow(Arc<Cache>);
+
+impl Shrink for Slow {
+    fn count(&self, ctl: &ShrinkControl) -> Count {
+        self.0.count(ctl)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        thread::sleep(Duration::from_micros(200));
+        self.0.scan(ctl)
+    }
+}
+
+/// Many threads fail at once; there is enough for all, so nobody may be refused, whoever frees it. Seen to fail with
+/// nobody following.
+#[test]
+fn threads_that_fail_together_are_all_served() {
+    alone("threads_that_fail_together_are_all_served", || {
+        const THREADS: usize = 12;
+        leave(48 * MIB);
+        let caches = [Cache::new(8_000, 3_000), Cache::new(usize::MAX, 3_000)];
+        let _registered = caches
+            .each_ref()
+            .map(|cache| ebbmalloc::register(Shrinker::new("cache"), Slow(cache.clone())).unwrap());
+        let (start, refused) = (Barrier::new(THREADS), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (start, refused, caches) = (&start, &refused, &caches);
+                scope.spawn(move || {
+                    for round in 0..10 {
+                        start.wait();
+                        let size = [200_000, 2 * MIB, 3 * MIB][(thread + round) % 3];
+                        let block = Block::new(size);
+                        refused.fetch_add(usize::from(block.is_none()), Ordering::SeqCst);
+                        start.wait();
+                        drop(block);
+                        if start.wait().is_leader() {
+                            caches[round % 2]
+                                .blocks
+                                .lock()
+                                .unwrap()
+                                .extend(blocks(usize::MAX, 3_000));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(refused.into_inner(), 0);
+        let stats = ebbmalloc::stats();
+        assert!(stats.reclaim.followed > 0, "nobody followed: {stats}");
+        assert!(stats.backed <= stats.budget);
+    });
+}
+
+/// What was set aside for requests comes back when they are through: nothing of the budget is lost. Seen to fail with what
+/// the last request leaves thrown away.
+#[test]
+fn no_credit_is_left_behind() {
+    alone("no_credit_is_left_behind", || {
+        ebbmalloc::set_reports(false);
+        leave(16 * MIB);
+        let before = ebbmalloc::backed();
+        for _ in 0..3 {
+            let cache = Cache::new(usize::MAX, 3_000);
+            let registration = cache.register(Shrinker::new("cache"));
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        for size in [MIB, 3 * MIB, 64 * MIB] {
+                            drop(Block::new(size));
+                        }
+                    });
+                }
+            });
+            drop(registration);
+        }
+        ebbmalloc::purge();
+        let backed = ebbmalloc::backed();
+        // Some more of its own tables at most.
+        assert!(backed <= before + MIB, "{backed}, {before} before");
+        let credit = ebbmalloc::shrinkers().credit().unwrap();
+        assert_eq!((credit.claims(), credit.bytes()), (0, 0));
+        assert!(Block::new(15 * MIB).is_some());
+    });
+}
+
+/// Seen to fail with the notifiers not called, and without the try after one.
+#[test]
+fn a_last_chance_saves_the_request() {
+    alone("a_last_chance_saves_the_request", || {
+        leave(16 * MIB);
+        let hidden = Arc::new(Mutex::new(Block::new(10 * MIB)));
+        let (asked, useless) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let _useless = {
+            let useless = useless.clone();
+            let count = move |_| {
+                useless.fetch_add(1, Ordering::SeqCst);
+                0
+            };
+            ebbmalloc::on_last_chance("useless", count).unwrap()
+        };
+        let registration = {
+            let (hidden, asked) = (hidden.clone(), asked.clone());
+            let free = move |lacking| {
+                asked.store(lacking, Ordering::SeqCst);
+                hidden.lock().unwrap().take().map_or(0, |_| 10 * MIB)
+            };
+            ebbmalloc::on_last_chance("hidden", free).unwrap()
+        };
+        let block = Block::new(8 * MIB).expect("freed in the last moment");
+        let lacking = asked.load(Ordering::SeqCst);
+        assert!((2 * MIB..3 * MIB).contains(&lacking), "{lacking} lacking");
+        assert!(useless.load(Ordering::SeqCst) <= 1);
+        assert!(Block::new(16 * MIB).is_none(), "nothing is left");
+        assert!(useless.load(Ordering::SeqCst) >= 1);
+        assert_eq!(ebbmalloc::stats().reclaim.last_chances, 2);
+        drop((registration, block));
+    });
+}
+
+/// Seen to fail without the pause between reports, and with the classes left out.
+#[test]
+fn a_failure_is_reported_once_in_a_while() {
+    let said = alone_saying("a_failure_is_reported_once_in_a_while", || {
+        leave(8 * MIB);
+        let held: Vec<_> = (0..1000).map(|_| Block::new(3_000)).collect();
+        let cache = Cache::new(20, 1000);
+        let _registration = cache.register(Shrinker::new("thumbnails"));
+        for _ in 0..100 {
+            assert!(Block::new(30 * MIB).is_none());
+        }
+        {
+            let _scope = ebbmalloc::mode(ebbmalloc::Mode::RetryMayFail);
+            assert!(Block::new(30 * MIB).is_none());
+        }
+        drop(held);
+    });
+    let Some(said) = said else { return };
+    for words in [
+        "out of memory:",
+        "over the budget",
+        "last round:",
+        "node 0:",
+        "size 3072: 1000 objects",
+        "\"thumbnails\"",
+    ] {
+        let lines = said.lines().filter(|line| line.contains(words)).count();
+        let expected = if words.contains("thumb") { 2 } else { 1 };
+        assert_eq!(lines, expected, "{words} in\n{said}");
+    }
+    assert!(
+        said.lines()
+            .all(|line| !line.contains("ebbmalloc") || line.len() < 256)
+    );
+}
+
+/// Nobody is told where nobody asked for a budget or a shrinker, and who does not want to know.
+#[test]
+fn some_failures_are_not_reported() {
+    let said = alone_saying("some_failures_are_not_reported", || {
+        assert!(Block::new(1 << 47).is_none());
+        ebbmalloc::set_reports(false);
+        leave(MIB);
+        assert!(Block::new(2 * MIB).is_none());
+    });
+    if let Some(said) = said {
+        assert!(!said.contains("ebbmalloc:"), "{said}");
+    }
+}
