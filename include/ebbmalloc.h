@@ -68,9 +68,30 @@
 #define EBB_SHRINKER_NODE_AWARE 1
 
 /**
+ * `flags`: the callbacks run on a reclaim thread while those who are short of memory wait a little. They may block on
+ * locks, allocate some, and take long.
+ */
+#define EBB_SHRINKER_ASYNC 2
+
+/**
  * `seeks` of a cache whose objects cost nothing to make again: half of them go at once.
  */
 #define EBB_SEEKS_NONE UINT32_MAX
+
+/**
+ * `ebb_mode_begin`: everything but the last chance: no notifier is called and nothing is reported.
+ */
+#define EBB_MODE_RETRY_MAY_FAIL 1
+
+/**
+ * `ebb_mode_begin`: one descent over the shrinkers, and no waiting.
+ */
+#define EBB_MODE_NO_RETRY 2
+
+/**
+ * `ebb_mode_begin`: an allocation that does not fit fails at once.
+ */
+#define EBB_MODE_NO_WAIT 3
 
 /**
  * A registered shrinker.
@@ -157,6 +178,26 @@ typedef struct ebb_stats_t {
    * Times free spans were given back.
    */
   uint64_t purges;
+  /**
+   * Of those satisfied, reclaims that only waited for others.
+   */
+  uint64_t followed;
+  /**
+   * Bytes that shrinkers say they freed beyond what a satisfied request had lacked.
+   */
+  uint64_t bytes_excess;
+  /**
+   * Times a request waited for the reclaim thread.
+   */
+  uint64_t waits;
+  /**
+   * Times the last chances were called.
+   */
+  uint64_t last_chances;
+  /**
+   * Shrinkers moved to the reclaim thread for being late.
+   */
+  uint64_t moved;
 } ebb_stats_t;
 
 /**
@@ -179,6 +220,14 @@ typedef struct ebb_shrink_control_t {
    * `scan` may set this to how many objects it looked at, freed or not; it comes set to `to_scan`.
    */
   size_t scanned;
+  /**
+   * How many bytes the request still lacks, about; 0 when nobody knows.
+   */
+  size_t goal;
+  /**
+   * How much time this callback has left, in nanoseconds; `UINT64_MAX` when nobody hurries.
+   */
+  uint64_t time_left_ns;
 } ebb_shrink_control_t;
 
 /**
@@ -212,9 +261,10 @@ typedef int (*ebb_scan_fn)(void *context,
 /**
  * A cache that can give memory back.
  *
- * The callbacks run in the middle of a failing allocation, on whatever thread made it: they take a lock only by trying,
- * wait for nothing, allocate as little as they can and never throw or jump out. They never run twice at the same time
- * for one shrinker. Fields left 0 have the usual values.
+ * Unless `EBB_SHRINKER_ASYNC` is set, the callbacks run in the middle of a failing allocation, on whatever thread made it:
+ * they take a lock only by trying, wait for nothing, allocate as little as they can and return before their deadline.
+ * They never throw or jump out, and never run twice at the same time for one shrinker. Fields left 0 have the usual
+ * values.
  */
 typedef struct ebb_shrinker_ops_t {
   /**
@@ -245,7 +295,30 @@ typedef struct ebb_shrinker_ops_t {
    * How many objects one `scan` is asked for at most; 0 stands for 128.
    */
   size_t batch;
+  /**
+   * How many bytes an object has, about; 0 when that is not known. Caches share the pressure by bytes.
+   */
+  size_t object_size;
+  /**
+   * How dear the content is, from 1 to 8; 0 stands for 4. Lower ones are asked first.
+   */
+  uint32_t value;
+  /**
+   * A number below 8, for `ebb_no_shrinker_begin`.
+   */
+  uint32_t shrinker_class;
+  /**
+   * How long one callback may take, in microseconds; 0 stands for 20,000. Whoever is late in three visits in a row is
+   * moved to the reclaim thread.
+   */
+  uint64_t deadline_us;
 } ebb_shrinker_ops_t;
+
+/**
+ * Frees what it can, in any way, when everything else was tried; gives how many bytes that were. `lacking` is how many
+ * bytes the request lacks, or 0 when nobody knows.
+ */
+typedef size_t (*ebb_last_chance_fn)(void *context, size_t lacking);
 
 #ifdef __cplusplus
 extern "C" {
@@ -446,6 +519,15 @@ size_t ebb_purge(void)
 EBB_NOTHROW;
 
 /**
+ * Switches the reports on standard error on or off: they are on at first, unless the environment says `EBB_REPORTS=0`.
+ *
+ * One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
+ * shrinker is moved to the reclaim thread.
+ */
+void ebb_set_reports(int on)
+EBB_NOTHROW;
+
+/**
  * Fills `*stats` with the totals of now. The caller sets `stats->size` to `sizeof *stats` first.
  *
  * Fields beyond that size are not written, so a program built with an older header works; afterwards `stats->size` is
@@ -485,8 +567,8 @@ EBB_NOTHROW;
 /**
  * Registers a cache: from now on allocations that would fail call it. `*out` is what unregisters it.
  *
- * Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8 or a flag is unknown; or ENOMEM. On
- * failure `*out` is as it was. May be called on any thread, also inside a callback.
+ * Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8, a flag is unknown, or the value or
+ * class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback.
  *
  * # Safety
  *
@@ -510,6 +592,60 @@ EBB_NOTHROW;
  */
 int ebb_shrinker_unregister(struct ebb_shrinker_t *shrinker)
 EBB_NOTHROW;
+
+/**
+ * Registers a last chance: `free` is called before an allocation fails, when all shrinkers have given what they had. If it
+ * says that it freed anything the allocation is tried once more. It runs like the callbacks of a shrinker.
+ *
+ * Gives 0, or EINVAL when the name or the function is missing or the name is not UTF-8, or ENOMEM. `*out` goes to
+ * `ebb_shrinker_unregister`.
+ *
+ * # Safety
+ *
+ * `name` is NULL or a C string; `out` may be written. `free` may be called with the context by any thread until it is
+ * unregistered.
+ *
+ */
+EBB_ATTR(nonnull(4))
+int ebb_last_chance_register(const char *name,
+                             ebb_last_chance_fn free,
+                             void *context,
+                             struct ebb_shrinker_t **out)
+EBB_NOTHROW;
+
+/**
+ * From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
+ */
+void ebb_no_reclaim_begin(void)
+EBB_NOTHROW;
+
+/**
+ * Ends `ebb_no_reclaim_begin`. Gives 0, or EINVAL when none was begun.
+ */
+int ebb_no_reclaim_end(void) EBB_NOTHROW;
+
+/**
+ * From here on this thread's allocations do not call shrinkers of this class. Gives 0, or EINVAL when there is no such
+ * class.
+ */
+int ebb_no_shrinker_begin(unsigned int shrinker_class)
+EBB_NOTHROW;
+
+/**
+ * Ends `ebb_no_shrinker_begin`. Gives 0, or EINVAL when none was begun.
+ */
+int ebb_no_shrinker_end(unsigned int shrinker_class) EBB_NOTHROW;
+
+/**
+ * From here on this thread's allocations try only so hard: `EBB_MODE_...`. Gives 0, or EINVAL when there is no such mode.
+ */
+int ebb_mode_begin(int number)
+EBB_NOTHROW;
+
+/**
+ * Ends `ebb_mode_begin`. Gives 0, or EINVAL when none was begun.
+ */
+int ebb_mode_end(int number) EBB_NOTHROW;
 
 #ifdef __cplusplus
 }  // extern "C"

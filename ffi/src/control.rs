@@ -51,6 +51,15 @@ pub extern "C" fn ebb_purge() -> usize {
     ebb::purge()
 }
 
+/// Switches the reports on standard error on or off: they are on at first, unless the environment says `EBB_REPORTS=0`.
+///
+/// One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
+/// shrinker is moved to the reclaim thread.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_set_reports(on: c_int) {
+    ebb::set_reports(on != 0);
+}
+
 /// The totals that `ebb_get_stats` gives. Later versions add fields at the end.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -93,6 +102,16 @@ pub struct EbbStats {
     pub drains: u64,
     /// Times free spans were given back.
     pub purges: u64,
+    /// Of those satisfied, reclaims that only waited for others.
+    pub followed: u64,
+    /// Bytes that shrinkers say they freed beyond what a satisfied request had lacked.
+    pub bytes_excess: u64,
+    /// Times a request waited for the reclaim thread.
+    pub waits: u64,
+    /// Times the last chances were called.
+    pub last_chances: u64,
+    /// Shrinkers moved to the reclaim thread for being late.
+    pub moved: u64,
 }
 
 /// The totals now, as C has them.
@@ -118,6 +137,11 @@ fn totals() -> EbbStats {
         reclaim_ns_max: now.reclaim.time_ns_max,
         drains: now.reclaim.drains,
         purges: now.reclaim.purges,
+        followed: now.reclaim.followed,
+        bytes_excess: now.reclaim.bytes_excess,
+        waits: now.reclaim.waits,
+        last_chances: now.reclaim.last_chances,
+        moved: now.reclaim.moved,
     }
 }
 

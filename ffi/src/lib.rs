@@ -11,8 +11,8 @@
 //!           |                         |                       |                        |
 //!           |       +---------- new.rs: ebb_new <-------------+             control.rs: budget, purge,
 //!           |       |             |                           |                         statistics
-//!           |       |     runtime.rs: throw, new handler      |             shrinker.rs: caches in C
-//!           v       |                                         |                        |
+//!           |       |     runtime.rs: throw, new handler      |             shrinker.rs, last_chance.rs: caches in C
+//!           v       |                                         |             scope.rs: what not to do for a while
 //!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+                        |
 //!           |       |                                                                  |
 //!           v       v                                                                  v
@@ -21,7 +21,7 @@
 //!   start.rs: before main, the environment (EBB_BUDGET, EBB_STATS)
 //! ```
 //!
-//! `include/ebbmalloc.h` is generated from `heap`, `new`, `control` and `shrinker`; their comments are its comments.
+//! `include/ebbmalloc.h` is generated from the public modules; their comments are its comments.
 //!
 //! * `errno` is set to ENOMEM or EINVAL where the C library's function does so; success and `free` leave it alone.
 //! * Nothing unwinds into C, except `std::bad_alloc` out of `operator new`.
@@ -32,9 +32,11 @@ use ebb::EbbMalloc;
 pub mod control;
 mod cxx;
 pub mod heap;
+pub mod last_chance;
 mod malloc;
 pub mod new;
 mod runtime;
+pub mod scope;
 pub mod shrinker;
 mod start;
 

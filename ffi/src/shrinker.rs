@@ -2,8 +2,11 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
+use std::time::Duration;
+
 use ebb::{
-    Count, DEFAULT_SEEKS, Registration, Scan, Shrink, ShrinkControl, Shrinker, UnregisterError, raw,
+    CLASSES, Count, DEFAULT_DEADLINE, DEFAULT_SEEKS, Lane, MAX_VALUE, RegisterError, Registration,
+    Scan, Shrink, ShrinkControl, Shrinker, UnregisterError, raw,
 };
 
 /// `count` answers: there is nothing to free.
@@ -20,6 +23,9 @@ pub const EBB_SCAN_STOP: c_int = 1;
 
 /// `flags`: the cache keeps its objects by NUMA node and looks at `control->node`.
 pub const EBB_SHRINKER_NODE_AWARE: u32 = 1;
+/// `flags`: the callbacks run on a reclaim thread while those who are short of memory wait a little. They may block on
+/// locks, allocate some, and take long.
+pub const EBB_SHRINKER_ASYNC: u32 = 2;
 
 /// `seeks` of a cache whose objects cost nothing to make again: half of them go at once.
 pub const EBB_SEEKS_NONE: u32 = u32::MAX;
@@ -36,6 +42,10 @@ pub struct EbbShrinkControl {
     pub to_scan: usize,
     /// `scan` may set this to how many objects it looked at, freed or not; it comes set to `to_scan`.
     pub scanned: usize,
+    /// How many bytes the request still lacks, about; 0 when nobody knows.
+    pub goal: usize,
+    /// How much time this callback has left, in nanoseconds; `UINT64_MAX` when nobody hurries.
+    pub time_left_ns: u64,
 }
 
 /// What `scan` freed.
@@ -68,9 +78,10 @@ pub type EbbScan = Option<
 
 /// A cache that can give memory back.
 ///
-/// The callbacks run in the middle of a failing allocation, on whatever thread made it: they take a lock only by trying,
-/// wait for nothing, allocate as little as they can and never throw or jump out. They never run twice at the same time
-/// for one shrinker. Fields left 0 have the usual values.
+/// Unless `EBB_SHRINKER_ASYNC` is set, the callbacks run in the middle of a failing allocation, on whatever thread made it:
+/// they take a lock only by trying, wait for nothing, allocate as little as they can and return before their deadline.
+/// They never throw or jump out, and never run twice at the same time for one shrinker. Fields left 0 have the usual
+/// values.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct EbbShrinkerOps {
@@ -88,6 +99,15 @@ pub struct EbbShrinkerOps {
     pub flags: u32,
     /// How many objects one `scan` is asked for at most; 0 stands for 128.
     pub batch: usize,
+    /// How many bytes an object has, about; 0 when that is not known. Caches share the pressure by bytes.
+    pub object_size: usize,
+    /// How dear the content is, from 1 to 8; 0 stands for 4. Lower ones are asked first.
+    pub value: u32,
+    /// A number below 8, for `ebb_no_shrinker_begin`.
+    pub shrinker_class: u32,
+    /// How long one callback may take, in microseconds; 0 stands for 20,000. Whoever is late in three visits in a row is
+    /// moved to the reclaim thread.
+    pub deadline_us: u64,
 }
 
 /// A registered shrinker.
@@ -100,6 +120,7 @@ struct Callbacks {
     count: EbbCount,
     scan: EbbScan,
     context: *mut c_void,
+    object_size: usize,
 }
 
 // SAFETY: whoever registered promised callbacks that any thread may call with this context.
@@ -114,6 +135,8 @@ fn to_c(control: &ShrinkControl) -> EbbShrinkControl {
         priority: u32::from(control.priority()),
         to_scan: control.to_scan(),
         scanned: control.scanned(),
+        goal: control.goal(),
+        time_left_ns: u64::try_from(control.time_left().as_nanos()).unwrap_or(u64::MAX),
     }
 }
 
@@ -125,7 +148,7 @@ impl Shrink for Callbacks {
         let mut objects = 0;
         // SAFETY: the promise made at registration; both pointers are good for the call.
         match unsafe { count(self.context, &to_c(control), &mut objects) } {
-            EBB_COUNT_OBJECTS => Count::of(objects),
+            EBB_COUNT_OBJECTS => Count::of(objects).each(self.object_size),
             EBB_COUNT_EMPTY => Count::Empty,
             _ => Count::Unknown,
         }
@@ -160,7 +183,9 @@ impl Shrink for Callbacks {
 /// `ops.name` is NULL or a C string.
 unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
     let complete = !ops.name.is_null() && ops.count.is_some() && ops.scan.is_some();
-    if !complete || ops.flags & !EBB_SHRINKER_NODE_AWARE != 0 {
+    let flags = EBB_SHRINKER_NODE_AWARE | EBB_SHRINKER_ASYNC;
+    let classed = ops.shrinker_class < u32::from(CLASSES) && ops.value <= u32::from(MAX_VALUE);
+    if !complete || !classed || ops.flags & !flags != 0 {
         return None;
     }
     // SAFETY: the caller's clause, and it is not NULL.
@@ -170,24 +195,37 @@ unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
         EBB_SEEKS_NONE => 0,
         seeks => seeks,
     };
+    let lane = match ops.flags & EBB_SHRINKER_ASYNC {
+        0 => Lane::Sync,
+        _ => Lane::Async,
+    };
+    let deadline = match ops.deadline_us {
+        0 => DEFAULT_DEADLINE,
+        us => Duration::from_micros(us),
+    };
     let spec = Shrinker::new(name)
         .seeks(seeks)
         .batch(ops.batch)
-        .node_aware(ops.flags & EBB_SHRINKER_NODE_AWARE != 0);
+        .node_aware(ops.flags & EBB_SHRINKER_NODE_AWARE != 0)
+        .value(ops.value as u8)
+        .class(ops.shrinker_class as u8)
+        .lane(lane)
+        .deadline(deadline);
     Some((
         spec,
         Callbacks {
             count: ops.count,
             scan: ops.scan,
             context: ops.context,
+            object_size: ops.object_size,
         },
     ))
 }
 
 /// Registers a cache: from now on allocations that would fail call it. `*out` is what unregisters it.
 ///
-/// Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8 or a flag is unknown; or ENOMEM. On
-/// failure `*out` is as it was. May be called on any thread, also inside a callback.
+/// Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8, a flag is unknown, or the value or
+/// class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback.
 ///
 /// # Safety
 ///
@@ -206,11 +244,24 @@ pub unsafe extern "C" fn ebb_shrinker_register(
     let Some((spec, callbacks)) = (unsafe { parse(&ops) }) else {
         return libc::EINVAL;
     };
+    // SAFETY: the caller's clause: `out` may be written.
+    unsafe { hand_out(|| ebb::register(spec, callbacks), out) }
+}
+
+/// Registers something and writes its handle to `*out`. 0 or ENOMEM.
+///
+/// # Safety
+///
+/// `out` may be written.
+pub(crate) unsafe fn hand_out(
+    register: impl FnOnce() -> Result<Registration, RegisterError>,
+    out: *mut *mut EbbShrinker,
+) -> c_int {
     let handle = raw::alloc(size_of::<EbbShrinker>()).cast::<EbbShrinker>();
     if handle.is_null() {
         return libc::ENOMEM;
     }
-    let Ok(registration) = ebb::register(spec, callbacks) else {
+    let Ok(registration) = register() else {
         // SAFETY: the block from above, which nobody has seen.
         unsafe { raw::free(handle.cast()) };
         return libc::ENOMEM;

@@ -155,9 +155,99 @@ static void bad_shrinkers(void) {
     CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
     bad = good, bad.flags = 1u << 31;
     CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
+    bad = good, bad.shrinker_class = 8;
+    CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
+    bad = good, bad.value = 9;
+    CHECK(ebb_shrinker_register(&bad, &out) == EINVAL && out == NULL);
     good.flags = EBB_SHRINKER_NODE_AWARE;
     CHECK(ebb_shrinker_register(&good, &out) == 0 && out != NULL);
     CHECK(ebb_shrinker_unregister(out) == 0 && ebb_shrinker_unregister(NULL) == 0);
+}
+
+/* A cache that may block: it is called on another thread. */
+static int blocking_scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
+    cache_t *cache = context;
+    CHECK(control->time_left_ns == UINT64_MAX);
+    pthread_mutex_lock(&cache->lock);
+    cache->scans++;
+    size_t objects = control->to_scan < cache->used ? control->to_scan : cache->used;
+    for (size_t i = 0; i < objects; i++) ebb_free(cache->objects[--cache->used]);
+    result->objects = objects; /* the bytes are known from object_size */
+    pthread_mutex_unlock(&cache->lock);
+    return EBB_SCAN_FREED;
+}
+
+static void fill(cache_t *cache) {
+    CHECK(ebb_mode_begin(EBB_MODE_NO_WAIT) == 0);
+    while (cache->used < cache->capacity && (cache->objects[cache->used] = ebb_malloc(cache->block))) cache->used++;
+    CHECK(ebb_mode_end(EBB_MODE_NO_WAIT) == 0);
+}
+
+static void asynchronous(void) {
+    static void *objects[65536];
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 0, 65536, 3000, 0, 0, NULL, objects};
+    ebb_shrinker_ops_t ops = {.name = "blocking", .count = count, .scan = blocking_scan, .context = &cache, .flags = EBB_SHRINKER_ASYNC,
+                              .object_size = 3000, .value = 2, .shrinker_class = 7, .deadline_us = 1000};
+    CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+    ebb_set_budget(ebb_backed() + (16 << 20));
+    fill(&cache);
+    void *block = ebb_malloc(2 << 20);
+    CHECK(block && cache.scans > 0);
+    ebb_free(block);
+    CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+    ebb_set_budget(0);
+    while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
+}
+
+static void scopes(void) {
+    static void *objects[65536];
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 0, 65536, 3000, 0, 0, NULL, objects};
+    ebb_shrinker_ops_t ops = {.name = "seven", .count = count, .scan = scan, .context = &cache, .shrinker_class = 7};
+    CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+    ebb_set_budget(ebb_backed() + (16 << 20));
+    fill(&cache);
+    ebb_no_reclaim_begin();
+    CHECK(ebb_malloc(2 << 20) == NULL);
+    CHECK(ebb_no_reclaim_end() == 0 && ebb_no_reclaim_end() == EINVAL);
+    CHECK(ebb_no_shrinker_begin(8) == EINVAL && ebb_no_shrinker_begin(7) == 0);
+    CHECK(ebb_malloc(2 << 20) == NULL && cache.scans == 0);
+    CHECK(ebb_no_shrinker_end(7) == 0 && ebb_no_shrinker_end(7) == EINVAL);
+    CHECK(ebb_mode_begin(0) == EINVAL && ebb_mode_end(4) == EINVAL);
+    CHECK(ebb_mode_begin(EBB_MODE_NO_RETRY) == 0 && ebb_mode_begin(EBB_MODE_RETRY_MAY_FAIL) == 0);
+    void *block = ebb_malloc(2 << 20);
+    CHECK(block && cache.scans > 0);
+    ebb_free(block);
+    CHECK(ebb_mode_end(EBB_MODE_NO_RETRY) == 0 && ebb_mode_end(EBB_MODE_RETRY_MAY_FAIL) == 0);
+    CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+    ebb_set_budget(0);
+    while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
+}
+
+static size_t give(void *context, size_t lacking) {
+    void **hidden = context;
+    CHECK(lacking > 0);
+    size_t bytes = ebb_malloc_usable_size(*hidden);
+    ebb_free(*hidden);
+    *hidden = NULL;
+    return bytes;
+}
+
+static void last_chances(void) {
+    ebb_shrinker_t *chance = NULL;
+    ebb_purge();
+    ebb_set_budget(ebb_backed() + (16 << 20));
+    void *hidden = ebb_malloc(10 << 20);
+    CHECK(ebb_last_chance_register(NULL, give, &hidden, &chance) == EINVAL);
+    CHECK(ebb_last_chance_register("hidden", NULL, &hidden, &chance) == EINVAL && chance == NULL);
+    CHECK(ebb_last_chance_register("hidden", give, &hidden, &chance) == 0);
+    void *block = ebb_malloc(10 << 20);
+    CHECK(block && hidden == NULL);
+    ebb_set_reports(0);
+    CHECK(ebb_malloc(10 << 20) == NULL);
+    ebb_set_reports(1);
+    ebb_free(block);
+    CHECK(ebb_shrinker_unregister(chance) == 0);
+    ebb_set_budget(0);
 }
 
 int main(void) {
@@ -167,6 +257,9 @@ int main(void) {
     statistics();
     shrinkers();
     bad_shrinkers();
+    asynchronous();
+    scopes();
+    last_chances();
     puts("ebb_api: ok");
     return 0;
 }

@@ -5,10 +5,17 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files whose public functions are the C interface.
-const SOURCES: [&str; 4] = ["heap.rs", "new.rs", "control.rs", "shrinker.rs"];
+const SOURCES: [&str; 6] = [
+    "heap.rs",
+    "new.rs",
+    "control.rs",
+    "shrinker.rs",
+    "last_chance.rs",
+    "scope.rs",
+];
 
 /// What C calls the Rust types.
-const NAMES: [(&str, &str); 7] = [
+const NAMES: [(&str, &str); 8] = [
     ("EbbStats", "ebb_stats_t"),
     ("EbbShrinker", "ebb_shrinker_t"),
     ("EbbShrinkerOps", "ebb_shrinker_ops_t"),
@@ -16,6 +23,7 @@ const NAMES: [(&str, &str); 7] = [
     ("EbbScanResult", "ebb_scan_result_t"),
     ("EbbCount", "ebb_count_fn"),
     ("EbbScan", "ebb_scan_fn"),
+    ("EbbLastChance", "ebb_last_chance_fn"),
 ];
 
 const HEAD: &str = "\
