@@ -42,6 +42,8 @@ pub(crate) struct Node {
     slabs: AtomicUsize,
     /// Bytes of free objects in slabs.
     scattered: AtomicUsize,
+    /// The most bytes in slabs and not free there since caches were last drained.
+    high: AtomicUsize,
 }
 
 /// One size class of a node, alone on its cache lines.
@@ -90,6 +92,7 @@ impl Node {
             barns: AtomicUsize::new(0),
             slabs: AtomicUsize::new(0),
             scattered: AtomicUsize::new(0),
+            high: AtomicUsize::new(0),
         }
     }
 
@@ -152,11 +155,12 @@ impl Node {
         span_map::set_backs(start, shape.slices);
         let tag = Tag::new(self.number(), class);
         span_map::set_tags(start, shape.slices, tag, tag);
-        // Relaxed, both: figures. Raised before the objects can be taken or the slab freed.
+        // Relaxed, all: figures. Raised before the objects can be taken or the slab freed.
         self.slabs
             .fetch_add(shape.slices * SLICE, Ordering::Relaxed);
         self.scattered
             .fetch_add(shape.capacity * shape.size, Ordering::Relaxed);
+        self.high.fetch_max(self.in_slabs(), Ordering::Relaxed);
         Some(slab)
     }
 
@@ -263,6 +267,8 @@ impl Node {
                 self.flush(class, full);
             }
         }
+        // Relaxed: a hint, see `is_scattered`.
+        self.high.store(self.in_slabs(), Ordering::Relaxed);
         objects
     }
 
@@ -272,10 +278,17 @@ impl Node {
         self.slabs.load(Ordering::Relaxed).saturating_sub(scattered)
     }
 
-    /// Whether so much is free in partly used slabs that what caches hold back is worth having. Relaxed: a hint.
+    /// Whether it looks as if what caches hold back is what keeps slabs from coming free: much is free in partly used
+    /// slabs, and either that is more than what is in use, or a quarter of what was in use has been freed since the
+    /// last drain. A program that only goes round in a circle has partly used slabs too, and draining would not mend
+    /// them. Relaxed: a hint.
     pub(crate) fn is_scattered(&self) -> bool {
         let scattered = self.scattered.load(Ordering::Relaxed);
-        scattered > SCATTER_FLOOR && scattered > self.in_slabs() / SCATTER_PART
+        let in_slabs = self.in_slabs();
+        let high = self.high.load(Ordering::Relaxed);
+        scattered > SCATTER_FLOOR
+            && scattered > in_slabs / SCATTER_PART
+            && (scattered > in_slabs || in_slabs < high - high / 4)
     }
 
     /// Figures of one class.
