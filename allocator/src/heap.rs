@@ -52,27 +52,27 @@ fn alloc_slow(class: usize) -> *mut u8 {
 #[inline(never)]
 fn alloc_large(size: usize, align: usize) -> *mut u8 {
     let _errno = KeepErrno::new();
-    match large(size, align) {
-        Some((start, _)) => to_pointer(Some(start)),
-        None => ptr::null_mut(),
-    }
+    to_pointer(large(size, align, false).map(|(start, _)| start))
 }
 
-/// A span or a mapping, and whether its bytes are zero.
-fn large(size: usize, align: usize) -> Option<(usize, bool)> {
+/// A span or a mapping, and whether its bytes are zero. `zeros` says that zeros are wanted.
+fn large(size: usize, align: usize, zeros: bool) -> Option<(usize, bool)> {
     if size > MAX_SIZE || align > MAX_SIZE || !start::ensure() {
         return None;
     }
-    if size > MAX_SPAN || align > SLICE {
-        let start = reclaim::with_reclaim(&|| mapping::alloc(size, align))?;
-        return Some((start, true));
-    }
-    let zeroed = core::cell::Cell::new(false);
-    let start = reclaim::with_reclaim(&|| {
-        let (start, fresh) = alloc_span(size.div_ceil(SLICE))?;
+    let zeroed = core::cell::Cell::new(true);
+    let attempt = || {
+        let (start, fresh) = if size <= MAX_SPAN && align <= SLICE {
+            alloc_span(size.div_ceil(SLICE))?
+        } else if zeros {
+            (mapping::alloc_zeroed(size, align)?, true)
+        } else {
+            mapping::alloc(size, align)?
+        };
         zeroed.set(fresh);
         Some(start)
-    })?;
+    };
+    let start = reclaim::with_reclaim(&attempt)?;
     Some((start, zeroed.get()))
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
 #[inline(never)]
 fn alloc_large_zeroed(size: usize, align: usize) -> *mut u8 {
     let _errno = KeepErrno::new();
-    let Some((start, zeroed)) = large(size, align) else {
+    let Some((start, zeroed)) = large(size, align, true) else {
         return ptr::null_mut();
     };
     let block = ptr::with_exposed_provenance_mut::<u8>(start);
@@ -172,9 +172,11 @@ fn free_slow(tag: Tag, address: usize) {
             }
         }
         Tag::SPAN => free_span(tag, address),
-        _ if address == 0 || mapping::free(address) => {}
+        _ if address == 0 || mapping::free(address) => return,
         _ => node::report(address, Misuse::NotAnObject),
     }
+    // Less is in use now: perhaps less may be kept.
+    mapping::trim();
 }
 
 fn free_span(tag: Tag, address: usize) {

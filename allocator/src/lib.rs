@@ -84,7 +84,7 @@
 //! | platform | `os` |
 //! | tools | `size_class`, `list`, `lock`, `topology`, `scope` |
 //! | accounting | `budget` |
-//! | memory | `slab`, `sheaf` |
+//! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
 //! | | `arena` |
 //! | | `node` |
@@ -127,6 +127,7 @@ mod sheaf;
 mod size_class;
 mod slab;
 mod span_map;
+mod spare;
 mod start;
 mod stats;
 mod tables;

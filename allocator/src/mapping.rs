@@ -1,7 +1,9 @@
 //! Blocks larger than a unit, or aligned to more than a slice: mappings of their own.
 //!
-//! A table, in memory of our own, knows each by its address. They are charged page by page, unmapped when freed, and
-//! resized by `mremap`, which moves pages instead of copying bytes.
+//! A table, in memory of our own, knows each by its address. They are charged page by page, and resized by `mremap`,
+//! which moves pages instead of copying bytes. Freed ones are kept as spares (`spare`) as far as the bound on all that
+//! is kept allows, and unmapped beyond it. A block that is to be filled is backed by huge pages: a fault for every 2 MiB
+//! instead of every 4 KiB. One that is asked for as zeros may be a sparse table, and takes small pages.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -11,30 +13,31 @@ use allocator_api2::alloc::{AllocError, Allocator};
 use hashbrown::HashTable;
 
 use crate::budget;
-use crate::config::{MAX_SIZE, PAGE};
+use crate::config::{KEEP_FLOOR, KEEP_PART, MAX_SIZE, PAGE, UNIT};
 use crate::lock::Lock;
+use crate::node;
 use crate::os;
+use crate::spare::{Mapping, Spares};
+use crate::topology;
 
-/// One block. Its mapping is exactly this.
-#[derive(Clone, Copy)]
-struct Mapping {
-    start: usize,
-    len: usize,
-}
-
-/// All blocks, and how many are out of the table while they are being resized.
+/// All blocks, how many are out of the table while they are being resized, and the spares.
 pub(crate) struct Mappings {
     table: HashTable<Mapping, OwnPages>,
     moving: usize,
+    spares: Spares,
 }
 
 static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
     table: HashTable::new_in(OwnPages),
     moving: 0,
+    spares: Spares::new(),
 });
 
-/// Bytes in all blocks.
+/// Bytes in all blocks. Relaxed everywhere, like the next: a figure.
 static BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes in all spares.
+static SPARE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// The table's memory: pages from the system, so that the table never calls the allocator it serves.
 struct OwnPages;
@@ -83,6 +86,11 @@ impl Mappings {
             .insert_unique(hash(mapping.start), mapping, |mapping| hash(mapping.start));
     }
 
+    /// Notes how much is spare.
+    fn note_spares(&self) {
+        SPARE_BYTES.store(self.spares.bytes(), Ordering::Relaxed);
+    }
+
     fn find(&self, start: usize) -> Option<Mapping> {
         self.table
             .find(hash(start), |mapping| mapping.start == start)
@@ -97,9 +105,19 @@ impl Mappings {
     }
 }
 
-/// The pages that `size` bytes take; nothing when no block can be so large.
+/// The pages that `size` bytes take, or the huge pages where those are at most an eighth more; nothing when no block
+/// can be so large.
 fn pages(size: usize) -> Option<usize> {
-    (size <= MAX_SIZE).then(|| size.max(1).next_multiple_of(PAGE))
+    if size > MAX_SIZE {
+        return None;
+    }
+    let huge = size.next_multiple_of(UNIT);
+    let worthwhile = huge - size <= size / 8;
+    Some(if worthwhile {
+        huge
+    } else {
+        size.max(1).next_multiple_of(PAGE)
+    })
 }
 
 fn at(start: usize) -> NonNull<u8> {
@@ -107,41 +125,153 @@ fn at(start: usize) -> NonNull<u8> {
     NonNull::new(ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling())
 }
 
-/// A block of at least `size` bytes at a multiple of `align`, all zero. Nothing when the budget or the system says no.
-pub(crate) fn alloc(size: usize, align: usize) -> Option<usize> {
+/// The node of the CPU that this thread is on.
+fn here() -> usize {
+    topology::machine().node_of(os::cpu())
+}
+
+/// A block of at least `size` bytes at a multiple of `align`: made from a spare, or fresh; and whether it is all zero.
+/// Nothing when the budget or the system says no.
+pub(crate) fn alloc(size: usize, align: usize) -> Option<(usize, bool)> {
     let len = pages(size)?;
+    if align <= UNIT
+        && len >= UNIT
+        && let Some(mapping) = reuse(len)
+    {
+        return Some((enter(mapping)?, false));
+    }
+    let mapping = make(len, align)?;
+    os::advise_huge(at(mapping.start), len);
+    Some((enter(mapping)?, true))
+}
+
+/// As [`alloc`], fresh, so all zero.
+pub(crate) fn alloc_zeroed(size: usize, align: usize) -> Option<usize> {
+    enter(make(pages(size)?, align)?)
+}
+
+/// A fresh mapping of `len` bytes, charged.
+fn make(len: usize, align: usize) -> Option<Mapping> {
     if !budget::charge(len) {
         return None;
     }
+    let align = if len < UNIT { align } else { align.max(UNIT) };
     let Some(start) = os::map_aligned(len, align) else {
         budget::release(len);
         return None;
     };
+    Some(Mapping {
+        start: start.expose_provenance().get(),
+        len,
+        node: here(),
+    })
+}
+
+/// A spare cut or grown to `len` bytes.
+fn reuse(len: usize) -> Option<Mapping> {
+    if spare_bytes() == 0 {
+        return None;
+    }
+    let mut mappings = MAPPINGS.lock();
+    let spare = mappings.spares.take(len, here())?;
+    mappings.note_spares();
+    drop(mappings);
+    let Some(start) = stretch(spare, len) else {
+        give_back(spare);
+        return None;
+    };
+    Some(Mapping {
+        start,
+        len,
+        ..spare
+    })
+}
+
+/// Gives a mapping of ours that nobody uses another length, and charges or releases the difference: its address then.
+/// Nothing, and all as it was, when the budget or the system says no.
+fn stretch(mapping: Mapping, len: usize) -> Option<usize> {
+    let more = len.saturating_sub(mapping.len);
+    if !budget::charge(more) {
+        return None;
+    }
+    // SAFETY: a whole mapping of ours; what was in it is needed no more, or will be looked for at the new address.
+    let moved = unsafe { os::remap(at(mapping.start), mapping.len, len) };
+    match moved {
+        Some(_) => budget::release(mapping.len.saturating_sub(len)),
+        None => budget::release(more),
+    }
+    moved.map(|start| start.expose_provenance().get())
+}
+
+/// Puts a new block into the table: its address. Nothing when there is no room; the mapping is gone then.
+fn enter(mapping: Mapping) -> Option<usize> {
     let mut mappings = MAPPINGS.lock();
     if !mappings.reserve() {
         drop(mappings);
-        // SAFETY: ours, and nobody has seen it.
-        unsafe { os::unmap(start, len) };
-        budget::release(len);
+        give_back(mapping);
         return None;
     }
-    let start = start.expose_provenance().get();
-    mappings.insert(Mapping { start, len });
-    // Relaxed: a figure.
-    BYTES.fetch_add(len, Ordering::Relaxed);
-    Some(start)
+    mappings.insert(mapping);
+    BYTES.fetch_add(mapping.len, Ordering::Relaxed);
+    Some(mapping.start)
 }
 
-/// Frees a block. False when none begins at `start`.
+/// Unmaps a mapping that nobody uses.
+fn give_back(mapping: Mapping) {
+    // SAFETY: a whole mapping of ours, in nobody's table any more.
+    unsafe { os::unmap(at(mapping.start), mapping.len) };
+    budget::release(mapping.len);
+}
+
+/// Frees a block: keeps it as a spare, or unmaps it. False when none begins at `start`.
 pub(crate) fn free(start: usize) -> bool {
     let Some(mapping) = MAPPINGS.lock().remove(start) else {
         return false;
     };
-    // SAFETY: a whole mapping of ours, in nobody's table any more.
-    unsafe { os::unmap(at(mapping.start), mapping.len) };
     BYTES.fetch_sub(mapping.len, Ordering::Relaxed);
-    budget::release(mapping.len);
+    let keep = mapping.len >= UNIT && mapping.len <= limit() && !budget::reclaiming();
+    let surplus = if keep {
+        let mut mappings = MAPPINGS.lock();
+        let surplus = mappings.spares.push(mapping);
+        mappings.note_spares();
+        surplus
+    } else {
+        Some(mapping)
+    };
+    surplus.into_iter().for_each(give_back);
+    trim();
     true
+}
+
+/// Bytes of spares that may be kept: what the bound on all that is kept leaves, beside what the nodes keep.
+fn limit() -> usize {
+    let (used, kept) = node::balance();
+    let used = used + bytes();
+    KEEP_FLOOR.max(used / KEEP_PART).saturating_sub(kept)
+}
+
+/// Unmaps spares until no more than may be are kept. One load when there are none.
+pub(crate) fn trim() {
+    if spare_bytes() > 0 {
+        shed(limit());
+    }
+}
+
+/// Unmaps all spares.
+pub(crate) fn purge() {
+    shed(0);
+}
+
+/// Unmaps spares, oldest first, until at most `keep` bytes are left.
+fn shed(keep: usize) {
+    while spare_bytes() > keep {
+        let mut mappings = MAPPINGS.lock();
+        let oldest = mappings.spares.pop();
+        mappings.note_spares();
+        drop(mappings);
+        let Some(oldest) = oldest else { return };
+        give_back(oldest);
+    }
 }
 
 /// The length of the block at `start`, if there is one.
@@ -153,39 +283,28 @@ pub(crate) fn len(start: usize) -> Option<usize> {
 /// or the system says no.
 pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
     let len = pages(size)?;
-    let old = MAPPINGS.lock().find(start)?;
-    let more = len.saturating_sub(old.len);
-    if !budget::charge(more) {
-        return None;
-    }
     let mut mappings = MAPPINGS.lock();
-    mappings.remove(start);
+    let old = mappings.remove(start)?;
     // Its place in the table stays reserved: the address may be reused before we are back.
     mappings.moving += 1;
     drop(mappings);
-    // SAFETY: a whole mapping; the block is the caller's, and only its new address will be used.
-    let moved = unsafe { os::remap(at(start), old.len, len) };
+    let moved = stretch(old, len);
     let now = match moved {
-        Some(moved) => Mapping {
-            start: moved.expose_provenance().get(),
-            len,
-        },
+        Some(start) => Mapping { start, len, ..old },
         None => old,
     };
     let mut mappings = MAPPINGS.lock();
     mappings.moving -= 1;
     mappings.insert(now);
     drop(mappings);
-    if moved.is_none() {
-        budget::release(more);
-        return None;
-    }
-    // Relaxed, both: a figure.
-    BYTES.fetch_add(more, Ordering::Relaxed);
-    let less = old.len.saturating_sub(len);
-    BYTES.fetch_sub(less, Ordering::Relaxed);
-    budget::release(less);
-    Some(now.start)
+    BYTES.fetch_add(now.len, Ordering::Relaxed);
+    BYTES.fetch_sub(old.len, Ordering::Relaxed);
+    moved
+}
+
+/// Bytes in all spares. Relaxed: a figure.
+pub(crate) fn spare_bytes() -> usize {
+    SPARE_BYTES.load(Ordering::Relaxed)
 }
 
 /// Bytes in all blocks. Relaxed: for statistics.

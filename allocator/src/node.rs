@@ -73,6 +73,16 @@ pub(crate) fn all() -> &'static [Node] {
     &NODES[..topology::machine().nodes]
 }
 
+/// Bytes of all nodes that are in use (or in sheaves), and that are kept for reuse in free spans, barns and partly used
+/// slabs.
+pub(crate) fn balance() -> (usize, usize) {
+    all().iter().fold((0, 0), |(used, kept), node| {
+        let (committed, idle) = node.arena.usage();
+        let keeps = idle + node.elsewhere();
+        (used + committed.saturating_sub(keeps), kept + keeps)
+    })
+}
+
 /// Figures of one class on one node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassUsage {
@@ -219,9 +229,12 @@ impl Node {
 
     /// Takes a run of slices back.
     pub(crate) fn free_span(&self, start: usize, slices: usize) {
-        // Relaxed: figures for a limit.
-        let elsewhere = self.barns.load(Ordering::Relaxed) + self.scattered.load(Ordering::Relaxed);
-        self.arena.free(start, slices, elsewhere);
+        self.arena.free(start, slices, self.elsewhere());
+    }
+
+    /// Bytes kept for reuse outside the arena. Relaxed: figures for a limit.
+    fn elsewhere(&self) -> usize {
+        self.barns.load(Ordering::Relaxed) + self.scattered.load(Ordering::Relaxed)
     }
 
     /// An empty sheaf for `class`. Nothing when there is no memory for one.

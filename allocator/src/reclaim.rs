@@ -25,6 +25,7 @@ use ebb_shrinker::thread_exiting;
 use crate::background;
 use crate::budget::{self, Request};
 use crate::drain;
+use crate::mapping;
 use crate::node;
 use crate::os;
 use crate::report;
@@ -155,11 +156,12 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     block
 }
 
-/// Drains all sheaves and barns and purges all free spans. Bytes given back: to the system, or to this thread's request.
+/// Drains all sheaves and barns, unmaps all spare mappings and purges all free spans. Bytes given back: to the system, or to this thread's request.
 pub(crate) fn give_back() {
     count(&COUNTERS.drains);
     count(&COUNTERS.purges);
     drain::drain();
+    mapping::purge();
     for node in node::all() {
         node.arena.purge(0);
     }

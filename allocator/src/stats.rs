@@ -30,7 +30,7 @@ pub struct Stats {
     pub in_use: u64,
     /// In free objects kept in sheaves and barns.
     pub cached: u64,
-    /// In free spans that are still backed.
+    /// In free spans that are still backed, and in spare mappings.
     pub free_spans: u64,
     /// In blocks with a mapping of their own; part of `in_use`.
     pub mapped: u64,
@@ -152,7 +152,11 @@ pub fn stats() -> Stats {
     }
     let taken = committed.saturating_sub(stats.free_spans + stats.cached + unused);
     stats.in_use = taken + stats.mapped;
-    stats.metadata = stats.backed.saturating_sub(committed + stats.mapped);
+    let spare = mapping::spare_bytes() as u64;
+    stats.free_spans += spare;
+    stats.metadata = stats
+        .backed
+        .saturating_sub(committed + stats.mapped + spare);
     stats
 }
 

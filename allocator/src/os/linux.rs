@@ -5,7 +5,7 @@ use core::ptr::{self, NonNull};
 
 use memmap2::MmapOptions;
 
-use crate::config::PAGE;
+use crate::config::{PAGE, UNIT};
 
 /// Puts `errno` back as it was when dropped: `free` must not change it, and `malloc` only on failure.
 pub(crate) struct KeepErrno(c_int);
@@ -50,22 +50,30 @@ pub(crate) fn map(len: usize) -> Option<NonNull<u8>> {
 
 /// As [`map`], at a multiple of `align`, a power of two.
 pub(crate) fn map_aligned(len: usize, align: usize) -> Option<NonNull<u8>> {
-    if align <= PAGE {
-        return map(len);
+    // The kernel places mappings of whole huge pages at multiples of theirs: mostly no more is needed.
+    let rounded = len.checked_next_multiple_of(align)?;
+    let start = map(rounded)?;
+    if start.addr().get().is_multiple_of(align) {
+        trim(start, rounded, 0, len);
+        return Some(start);
     }
+    trim(start, rounded, 0, 0);
     let room = len.checked_add(align)?;
     let start = map(room)?;
     let before = start.align_offset(align);
-    let after = room - before - len;
+    trim(start, room, before, len);
     // SAFETY: `before` is less than `align`, so inside the mapping.
-    let found = unsafe { start.add(before) };
-    // SAFETY: `before + len` is inside the mapping.
-    let end = unsafe { found.add(len) };
-    // SAFETY: the bytes before the aligned part, ours and unused.
+    Some(unsafe { start.add(before) })
+}
+
+/// Gives back what is not wanted of a new mapping of `room` bytes: all but `len` bytes behind the first `before`.
+fn trim(start: NonNull<u8>, room: usize, before: usize, len: usize) {
+    // SAFETY: `before + len` is at most `room`.
+    let end = unsafe { start.add(before + len) };
+    // SAFETY: ours, new and unused.
     unsafe { unmap(start, before) };
-    // SAFETY: the bytes behind it.
-    unsafe { unmap(end, after) };
-    Some(found)
+    // SAFETY: as above.
+    unsafe { unmap(end, room - before - len) };
 }
 
 /// Gives address space back. A length of 0 does nothing.
@@ -90,17 +98,33 @@ pub(crate) unsafe fn discard(start: NonNull<u8>, len: usize) -> bool {
     unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTNEED) == 0 }
 }
 
-/// Changes the size of a mapping, moving it if need be.
+/// Asks for huge pages behind the whole ones of them in a range. A wish.
+pub(crate) fn advise_huge(start: NonNull<u8>, len: usize) {
+    // SAFETY: says how memory is to be backed, and changes no byte of it.
+    unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
+}
+
+/// Changes the size of a mapping, moving it if need be: to a multiple of a unit, so that huge pages move whole.
 ///
 /// # Safety
 /// It is a whole mapping from [`map`], and its address is not used after a success.
 pub(crate) unsafe fn remap(start: NonNull<u8>, old: usize, new: usize) -> Option<NonNull<u8>> {
     // SAFETY: the caller's clause.
-    let moved = unsafe { libc::mremap(start.as_ptr().cast(), old, new, libc::MREMAP_MAYMOVE) };
+    let stayed = unsafe { libc::mremap(start.as_ptr().cast(), old, new, 0) };
+    if stayed != libc::MAP_FAILED {
+        return Some(start);
+    }
+    let room = map_aligned(new, UNIT)?;
+    let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+    let target = room.as_ptr().cast::<c_void>();
+    // SAFETY: the caller's clause; the room is ours, unused and of that length.
+    let moved = unsafe { libc::mremap(start.as_ptr().cast(), old, new, flags, target) };
     if moved == libc::MAP_FAILED {
+        // SAFETY: ours, and nobody has seen it.
+        unsafe { unmap(room, new) };
         return None;
     }
-    NonNull::new(moved.cast())
+    Some(room)
 }
 
 /// Asks for memory of NUMA node `node` behind a range. A wish: the system may take other nodes.
