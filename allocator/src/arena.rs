@@ -7,6 +7,11 @@
 //! committed (*warm*) or none is (*cold*). A run is taken from the fullest warm unit that has it, then from the fullest
 //! cold one: first what is paid for, and so that whole units come free.
 //!
+//! A heap that has outgrown its first units takes *huge* units: backed by one huge page, a fault for all of it instead
+//! of one per 4 KiB, and committed as a whole. The first few are not, so that small programs stay small. A huge unit of
+//! which a part is purged becomes an ordinary one, or the system would fill it up again; once it is wholly purged, it is
+//! huge again.
+//!
 //! Free slices stay committed up to a limit; what exceeds it, and everything freed inside a reclaim, is purged at
 //! once, whole units first. System calls are made outside the lock, on slices marked as taken.
 
@@ -14,12 +19,12 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::budget;
-use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, UNIT, UNIT_SLICES};
+use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, SMALL_PAGES, UNIT, UNIT_SLICES};
 use crate::list::{Links, List};
 use crate::lock::Lock;
 use crate::os;
 use crate::slab::UNIT_METADATA;
-use crate::span_map::{self, Unit};
+use crate::span_map::{self, Pages, Unit};
 
 /// All slices of a unit.
 const ALL: u32 = u32::MAX;
@@ -97,25 +102,38 @@ impl Arena {
         let here = units.get(unit);
         let warm = find_run(here.free & here.committed, slices);
         let run = warm.or_else(|| find_run(here.free, slices))?;
-        let fresh = (run & !here.committed).count_ones() as usize * SLICE;
-        let pristine = here.free == ALL && here.committed == 0;
-        let metadata = if pristine { UNIT_METADATA } else { 0 };
-        if !budget::charge(fresh + metadata) {
-            return None;
-        }
+        let added = self.commit(here, run)?;
         let span = Span {
             start: here.start + run.trailing_zeros() as usize * SLICE,
             zeroed: run & here.dirty == 0,
         };
         here.free &= !run;
-        here.committed |= run;
         here.dirty |= run;
         units.relist(unit);
-        // Relaxed: see `usage`.
-        self.committed.fetch_add(fresh, Ordering::Relaxed);
-        self.idle
-            .fetch_sub(slices * SLICE - fresh, Ordering::Relaxed);
+        // Relaxed: see `usage`. Added first, so that it never falls below zero.
+        self.committed.fetch_add(added, Ordering::Relaxed);
+        self.idle.fetch_add(added, Ordering::Relaxed);
+        self.idle.fetch_sub(slices * SLICE, Ordering::Relaxed);
         Some(span)
+    }
+
+    /// Charges what of `run` is not yet committed, or all of a huge unit. How many bytes; nothing when the budget says no.
+    fn commit(&self, unit: &mut Unit, run: u32) -> Option<usize> {
+        let pristine = unit.free == ALL && unit.committed == 0;
+        let metadata = if pristine { UNIT_METADATA } else { 0 };
+        if pristine && unit.pages == Pages::Huge {
+            if budget::charge(UNIT + metadata) {
+                unit.committed = ALL;
+                return Some(UNIT);
+            }
+            shrink_pages(unit);
+        }
+        let added = (run & !unit.committed).count_ones() as usize * SLICE;
+        if !budget::charge(added + metadata) {
+            return None;
+        }
+        unit.committed |= run;
+        Some(added)
     }
 
     /// Takes a run back, and purges what is too much. `elsewhere` is how many bytes its node keeps for reuse outside the
@@ -162,6 +180,9 @@ impl Arena {
                 here.free & here.committed
             };
             let paid = here.free & here.committed;
+            if !whole {
+                shrink_pages(here);
+            }
             here.free &= !taken;
             units.relist(unit);
             let start = units.get(unit).start;
@@ -186,6 +207,10 @@ impl Arena {
         if purged {
             here.committed &= !paid;
             here.dirty &= !paid;
+        }
+        if whole && here.pages == Pages::Shrunk {
+            here.pages = Pages::Huge;
+            os::advise_huge(at(here.start), UNIT);
         }
         units.relist(unit);
         if purged {
@@ -215,13 +240,44 @@ impl Arena {
         if let Some(node) = home {
             os::bind(start, len, node);
         }
+        let small = self.small_pages(len);
+        os::advise_huge(at(start.addr().get() + small), len - small);
         let mut units = self.units.lock();
         // The lowest address on top.
-        for unit in (0..len / UNIT).rev() {
-            units.add(start.addr().get() + unit * UNIT);
+        for offset in (0..len).step_by(UNIT).rev() {
+            let pages = if offset < small {
+                Pages::Small
+            } else {
+                Pages::Huge
+            };
+            units.add(start.addr().get() + offset, pages);
         }
         true
     }
+
+    /// How many bytes of a new chunk of `len` bytes get small pages: with a budget all, since there every page counts,
+    /// else the first of the heap.
+    fn small_pages(&self, len: usize) -> usize {
+        if budget::get().is_some() {
+            return len;
+        }
+        // Relaxed: see `usage`.
+        let used = self.committed.load(Ordering::Relaxed);
+        SMALL_PAGES.saturating_sub(used).min(len)
+    }
+}
+
+/// Has a huge unit take small pages from now on.
+fn shrink_pages(unit: &mut Unit) {
+    if unit.pages == Pages::Huge {
+        unit.pages = Pages::Shrunk;
+        os::advise_small(at(unit.start), UNIT);
+    }
+}
+
+fn at(start: usize) -> NonNull<u8> {
+    // Never 0: units lie in mappings.
+    NonNull::new(core::ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling())
 }
 
 impl Units {
@@ -232,7 +288,7 @@ impl Units {
     }
 
     /// Adds a new unit.
-    fn add(&mut self, start: usize) {
+    fn add(&mut self, start: usize, pages: Pages) {
         let Some(unit) = NonNull::new(span_map::unit(start)) else {
             return;
         };
@@ -243,6 +299,7 @@ impl Units {
             committed: 0,
             dirty: 0,
             list: UNIT_SLICES as u32,
+            pages,
         };
         // SAFETY: in no list; reached through `self` alone.
         unsafe { self.lists[UNIT_SLICES].push(unit) };
@@ -315,10 +372,7 @@ fn discard_runs(unit_start: usize, mut mask: u32) -> bool {
         let first = mask.trailing_zeros() as usize;
         let slices = (mask >> first).trailing_ones() as usize;
         mask &= !run_at(first, slices);
-        let start = core::ptr::with_exposed_provenance_mut::<u8>(unit_start + first * SLICE);
-        let Some(start) = NonNull::new(start) else {
-            return false;
-        };
+        let start = at(unit_start + first * SLICE);
         // SAFETY: slices of ours that are marked as handed out, to us.
         if !unsafe { os::discard(start, slices * SLICE) } {
             return false;

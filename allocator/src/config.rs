@@ -25,6 +25,10 @@ pub(crate) const ADDRESS_BITS: u32 = 47;
 /// Address space is reserved in chunks of these sizes: the first that the system grants.
 pub(crate) const CHUNKS: [usize; 3] = [64 << 20, 8 << 20, UNIT];
 
+/// Bytes of a node's heap that are backed by small pages before it takes huge ones: a huge page is backed as a whole, and
+/// a heap of this size gains little from fewer faults.
+pub(crate) const SMALL_PAGES: usize = 16 << 20;
+
 /// The system's page. Linux on the supported architectures has 4 KiB; larger pages only make purging coarser.
 pub(crate) const PAGE: usize = 4096;
 

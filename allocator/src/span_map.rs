@@ -50,6 +50,18 @@ impl Tag {
     }
 }
 
+/// How a unit is backed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Pages {
+    /// By ordinary pages.
+    Small,
+    /// By a huge page.
+    Huge,
+    /// By ordinary pages until it is wholly purged, then by a huge one again.
+    Shrunk,
+}
+
 /// A unit of an arena: one bit per slice. Guarded by the arena's lock.
 #[repr(C)]
 pub(crate) struct Unit {
@@ -65,6 +77,7 @@ pub(crate) struct Unit {
     pub(crate) dirty: u32,
     /// The list it is in.
     pub(crate) list: u32,
+    pub(crate) pages: Pages,
 }
 
 impl Linked for Unit {

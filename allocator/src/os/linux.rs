@@ -104,6 +104,12 @@ pub(crate) fn advise_huge(start: NonNull<u8>, len: usize) {
     unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_HUGEPAGE) };
 }
 
+/// Asks for ordinary pages behind a range, if it ever asked for huge ones.
+pub(crate) fn advise_small(start: NonNull<u8>, len: usize) {
+    // SAFETY: as in `advise_huge`.
+    unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_NOHUGEPAGE) };
+}
+
 /// Changes the size of a mapping, moving it if need be: to a multiple of a unit, so that huge pages move whole.
 ///
 /// # Safety

@@ -27,9 +27,9 @@ mod thread_word;
 compile_error!("ebbmalloc runs on 64-bit Linux");
 
 pub(crate) use linux::{
-    KeepErrno, advise_huge, at_exit, at_fork, bind, cpu, discard, environment, fence_all_cpus,
-    fence_cpu, map, map_aligned, now_ns, physical_memory, prepare_fences, read_file, remap,
-    sleep_us, unmap, yield_now,
+    KeepErrno, advise_huge, advise_small, at_exit, at_fork, bind, cpu, discard, environment,
+    fence_all_cpus, fence_cpu, map, map_aligned, now_ns, physical_memory, prepare_fences,
+    read_file, remap, sleep_us, unmap, yield_now,
 };
 pub(crate) use text::{Line, abort, say};
 pub(crate) use thread::{spawn, wait, wake};
