@@ -73,6 +73,6 @@ pub(crate) const BARNS_PART: usize = 32;
 
 /// When the free objects in partly used slabs exceed this many bytes, and this part of what is in use, caches are
 /// drained so that slabs come free.
-pub(crate) const SCATTER_FLOOR: usize = 4 << 20;
+pub(crate) const SCATTER_FLOOR: usize = 10 << 20;
 /// See [`SCATTER_FLOOR`].
 pub(crate) const SCATTER_PART: usize = 16;

@@ -123,7 +123,7 @@ pub(crate) fn if_worthwhile() {
         return;
     }
     let before = occupied();
-    let least = 1 + drain() / 128;
+    let least = 16 + drain() / 128;
     let pause = if occupied() < before {
         least
     } else {
