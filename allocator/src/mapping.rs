@@ -105,14 +105,14 @@ impl Mappings {
     }
 }
 
-/// The pages that `size` bytes take, or the huge pages where those are at most an eighth more; nothing when no block
-/// can be so large.
+/// The pages that `size` bytes take, or the huge pages where those are at most an eighth more and there is no budget to
+/// count them; nothing when no block can be so large.
 fn pages(size: usize) -> Option<usize> {
     if size > MAX_SIZE {
         return None;
     }
     let huge = size.next_multiple_of(UNIT);
-    let worthwhile = huge - size <= size / 8;
+    let worthwhile = huge - size <= size / 8 && budget::get().is_none();
     Some(if worthwhile {
         huge
     } else {
