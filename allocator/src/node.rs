@@ -199,9 +199,11 @@ impl Node {
         let tag = Tag::new(self.number(), class);
         let mut free = List::new();
         let mut pool = self.classes[class].0.lock();
-        for object in objects {
-            if let Err(misuse) = pool.put(tag, *object, &mut free) {
-                report(*object, misuse);
+        let mut rest = objects;
+        while !rest.is_empty() {
+            match pool.put(tag, rest, &mut free) {
+                Ok(count) => rest = &rest[count..],
+                Err((object, misuse)) => report(object, misuse),
             }
         }
         // Relaxed: figures.
@@ -365,22 +367,30 @@ impl Pool {
         taken
     }
 
-    /// Puts one object back into its slab; if that is wholly free then, moves the slab to `empty`.
-    fn put(&mut self, tag: Tag, object: usize, empty: &mut List<Slab>) -> Result<(), Misuse> {
-        let slab = span_map::slab_of_object(tag, object).ok_or(Misuse::NotAnObject)?;
-        self.slab(slab).put(object)?;
-        self.free += 1;
-        let (free, capacity) = (self.slab(slab).free(), self.slab(slab).capacity());
+    /// Puts the first objects back, as many as lie in the slab of the first one: how many. A slab that is wholly free then
+    /// is moved to `empty`.
+    fn put(
+        &mut self,
+        tag: Tag,
+        objects: &[usize],
+        empty: &mut List<Slab>,
+    ) -> Result<usize, (usize, Misuse)> {
+        let first = objects[0];
+        let slab = span_map::slab_of_object(tag, first).ok_or((first, Misuse::NotAnObject))?;
+        let here = self.slab(slab);
+        let count = here.put(objects)?;
+        let (free, capacity) = (here.free(), here.capacity());
+        self.free += count;
         if free < capacity {
             self.relist(slab);
-            return Ok(());
+            return Ok(count);
         }
         self.unlist(slab);
         self.slabs -= 1;
         self.free -= capacity;
         // SAFETY: in no list now; reached through `self` alone.
         unsafe { empty.push(slab) };
-        Ok(())
+        Ok(count)
     }
 
     /// Moves a slab to the list it belongs to now.

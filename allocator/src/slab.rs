@@ -6,7 +6,7 @@
 //!
 //! All of it is guarded by the lock of the slab's node and class (`node`).
 
-use crate::config::{PAGE, UNIT_SLICES};
+use crate::config::{PAGE, SLICE, UNIT_SLICES};
 use crate::list::{Linked, Links};
 use crate::size_class::SHAPES;
 
@@ -119,29 +119,38 @@ impl Slab {
         taken
     }
 
-    /// Takes one object back.
+    /// Takes objects back, up to the first that lies outside this slab: how many.
     ///
     /// # Errors
-    /// What is wrong with it; nothing was changed then.
-    pub(crate) fn put(&mut self, object: usize) -> Result<(), Misuse> {
+    /// The object that cannot be taken back, and what is wrong with it; those before it were.
+    pub(crate) fn put(&mut self, objects: &[usize]) -> Result<usize, (usize, Misuse)> {
         let shape = &SHAPES[self.class as usize];
-        let offset = object.wrapping_sub(self.start);
-        let index = shape.index(offset).ok_or(Misuse::NotAnObject)?;
-        let (word, bit) = (index / 64, 1_u64 << (index % 64));
-        if self.bits[word] & bit != 0 {
-            return Err(Misuse::DoubleFree);
+        let bytes = shape.slices * SLICE;
+        let mut low = self.low as usize;
+        let mut count = 0;
+        for object in objects {
+            let offset = object.wrapping_sub(self.start);
+            if offset >= bytes {
+                break;
+            }
+            let index = shape.index(offset).ok_or((*object, Misuse::NotAnObject))?;
+            let (word, bit) = (index / 64, 1_u64 << (index % 64));
+            if self.bits[word] & bit != 0 {
+                return Err((*object, Misuse::DoubleFree));
+            }
+            self.bits[word] |= bit;
+            low = low.min(word);
+            count += 1;
         }
-        self.bits[word] |= bit;
-        self.free += 1;
-        self.low = self.low.min(word as u32);
-        Ok(())
+        self.low = low as u32;
+        self.free += count as u32;
+        Ok(count)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::SLICE;
     use crate::size_class::LAST;
 
     fn slab(class: usize) -> Box<Slab> {
@@ -162,9 +171,8 @@ mod tests {
             assert!(out.is_sorted());
             let last = SLICE + slab.slices as usize * SLICE - shape.size;
             assert!(out.iter().all(|object| (SLICE..=last).contains(object)));
-            for object in out.iter().rev() {
-                assert_eq!(slab.put(*object), Ok(()));
-            }
+            out.reverse();
+            assert_eq!(slab.put(&out), Ok(out.len()));
             assert_eq!(slab.free(), slab.capacity());
         }
     }
@@ -174,11 +182,13 @@ mod tests {
         let mut slab = slab(3);
         let mut out = [0; 2];
         slab.take(&mut out);
-        assert_eq!(slab.put(out[1]), Ok(()));
-        assert_eq!(slab.put(out[1]), Err(Misuse::DoubleFree));
-        assert_eq!(slab.put(out[0] + 16), Err(Misuse::NotAnObject));
-        assert_eq!(slab.put(out[0] + SLICE), Err(Misuse::NotAnObject));
-        assert_eq!(slab.put(0), Err(Misuse::NotAnObject));
-        assert_eq!(slab.free(), slab.capacity() - 1);
+        let (used, freed, inside) = (out[0], out[1], out[0] + 16);
+        assert_eq!(slab.put(&[freed]), Ok(1));
+        assert_eq!(slab.put(&[freed]), Err((freed, Misuse::DoubleFree)));
+        let twice = slab.put(&[used, used]);
+        assert_eq!(twice, Err((used, Misuse::DoubleFree)));
+        assert_eq!(slab.put(&[inside]), Err((inside, Misuse::NotAnObject)));
+        assert_eq!(slab.put(&[used + SLICE]), Ok(0), "of another slab");
+        assert_eq!(slab.put(&[0]), Ok(0));
     }
 }
