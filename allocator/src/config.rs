@@ -71,8 +71,11 @@ pub(crate) const KEEP_PART: usize = 8;
 /// Of what is in use, this part may be kept in barns.
 pub(crate) const BARNS_PART: usize = 32;
 
-/// When the free objects in partly used slabs exceed this many bytes, and this part of what is in use, caches are
-/// drained so that slabs come free.
+/// When the free objects in partly used slabs exceed this many bytes, and what is in use, caches are drained so that
+/// slabs come free.
+pub(crate) const SCATTER_LOW: usize = 2 << 20;
+
+/// The same, when they exceed this many bytes, this part of what is in use, and much was freed.
 pub(crate) const SCATTER_FLOOR: usize = 10 << 20;
 /// See [`SCATTER_FLOOR`].
 pub(crate) const SCATTER_PART: usize = 16;

@@ -12,6 +12,7 @@ use crate::lock::Lock;
 use crate::node::{self, Node};
 use crate::os::{self, percpu};
 use crate::sheaf::{self, Sheaf};
+use crate::size_class::SHEAVES;
 use crate::slab::Misuse;
 use crate::span_map::Tag;
 use crate::tables::{FALLBACK, FALLBACKS, Table};
@@ -105,6 +106,49 @@ impl Place {
     }
 }
 
+/// Sheaves without objects are kept by the place itself, as if they were objects of a class (`SHEAVES`): the node's lock
+/// on them is for when it has none, or too many.
+impl Place {
+    /// An empty sheaf for `class`. Nothing when there is no memory for one.
+    fn empty(self, home: &Node, class: usize) -> Option<Sheaf> {
+        let sheaf = self.pop(Tag::new(home.number(), SHEAVES));
+        if sheaf == 0 {
+            return home.empty(class);
+        }
+        // SAFETY: put there by `put_empty`, which owned it; popped by us alone.
+        let mut sheaf = unsafe { Sheaf::from_top(sheaf) };
+        sheaf.clear(class);
+        Some(sheaf)
+    }
+
+    /// Takes an empty sheaf.
+    fn put_empty(self, home: &Node, mut sheaf: Sheaf) {
+        let tag = Tag::new(home.number(), SHEAVES);
+        sheaf.clear(SHEAVES);
+        let top = sheaf.into_top();
+        // Where there is no sheaf of sheaves yet, this one becomes it.
+        if self.push(tag, top) || self.exchange(tag, sheaf::unset(), top) {
+            return;
+        }
+        // SAFETY: ours from above; nobody took it.
+        home.put_empty(unsafe { Sheaf::from_top(top) });
+    }
+
+    /// A sheaf with at least one object of `class`. Nothing when there is no memory.
+    fn refill(self, home: &Node, class: usize) -> Option<Sheaf> {
+        if let Some(full) = home.pop_barn(class) {
+            return Some(full);
+        }
+        let mut sheaf = self.empty(home, class)?;
+        sheaf.fill(class, |out| home.take(class, out));
+        if sheaf.objects(class).is_empty() {
+            self.put_empty(home, sheaf);
+            return None;
+        }
+        Some(sheaf)
+    }
+}
+
 fn fallback_index() -> usize {
     os::cpu() % FALLBACKS
 }
@@ -119,7 +163,7 @@ pub(crate) fn alloc(class: usize) -> Option<usize> {
     if object != 0 {
         return Some(object);
     }
-    if let Some(mut sheaf) = home.refill(class) {
+    if let Some(mut sheaf) = place.refill(home, class) {
         let object = sheaf.pop();
         install(place, home, class, sheaf);
         return Some(object);
@@ -141,19 +185,14 @@ fn install(place: Place, home: &Node, class: usize, new: Sheaf) {
     let wanted = old == sheaf::unset() || (sheaf::is_real(old) && sheaf::newest(old) == 0);
     let new = new.into_top();
     if wanted && place.exchange(tag, old, new) {
-        give_back_empty(home, old);
+        if sheaf::is_real(old) {
+            // SAFETY: the word that named it was exchanged by us: it is ours.
+            place.put_empty(home, unsafe { Sheaf::from_top(old) });
+        }
         return;
     }
     // SAFETY: made from a sheaf of ours above, and not installed.
     home.flush(class, unsafe { Sheaf::from_top(new) });
-}
-
-/// Gives the sheaf that was exchanged away to the empty ones.
-fn give_back_empty(home: &Node, old: usize) {
-    if sheaf::is_real(old) {
-        // SAFETY: the word that named it was exchanged by us: it is ours.
-        home.put_empty(unsafe { Sheaf::from_top(old) });
-    }
 }
 
 /// Takes an object of ours back: into this place's sheaf if its home is here, else into its slab. Whether so many
@@ -169,7 +208,7 @@ pub(crate) fn free(tag: Tag, object: usize) -> bool {
         node::report(object, Misuse::DoubleFree);
     }
     let room = old == sheaf::unset() || (sheaf::is_real(old) && sheaf::is_full(old));
-    let fresh = if room { home.empty(class) } else { None };
+    let fresh = if room { place.empty(home, class) } else { None };
     let Some(mut fresh) = fresh else {
         home.put(class, &[object]);
         return home.is_scattered();
@@ -179,7 +218,10 @@ pub(crate) fn free(tag: Tag, object: usize) -> bool {
     if place.exchange(tag, old, fresh) {
         if sheaf::is_real(old) {
             // SAFETY: the word that named it was exchanged by us: it is ours.
-            home.put_full(class, unsafe { Sheaf::from_top(old) });
+            let flushed = home.put_full(class, unsafe { Sheaf::from_top(old) });
+            flushed
+                .into_iter()
+                .for_each(|sheaf| place.put_empty(home, sheaf));
         }
     } else {
         // SAFETY: made from a sheaf of ours above, and not installed.

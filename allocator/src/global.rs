@@ -8,7 +8,7 @@ use crate::size_class;
 /// The allocator. It has no state of its own; all values are the same process-wide allocator.
 ///
 /// Any alignment that a [`Layout`] can have is honoured. Without memory, under the budget or at all, and after reclaim,
-/// the answer is null; `errno` is never changed.
+/// the answer is null and `errno` is ENOMEM; otherwise `errno` is never changed.
 ///
 /// ```
 /// use ebbmalloc::EbbMalloc;

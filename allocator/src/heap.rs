@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Small allocations and frees are a few instructions of `os::percpu`; everything else here is cold. No function
-//! changes `errno`; none panics; addresses are plain numbers until they are handed out.
+//! changes `errno`, but for ENOMEM with a null; none panics; addresses are plain numbers until they are handed out. What the fast path calls is
+//! `extern "C"`, which never unwinds: so the fast path ends in jumps and needs no frame.
 
 use core::ptr::{self, NonNull};
 
@@ -40,19 +41,17 @@ pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
 
 #[cold]
 #[inline(never)]
-fn alloc_slow(class: usize) -> *mut u8 {
-    let _errno = KeepErrno::new();
-    if !start::ensure() {
-        return ptr::null_mut();
-    }
-    to_pointer(reclaim::with_reclaim(&|| cpus::alloc(class)))
+extern "C" fn alloc_slow(class: usize) -> *mut u8 {
+    let errno = KeepErrno::new();
+    let object = start::ensure().then(|| reclaim::with_reclaim(&|| cpus::alloc(class)));
+    answer(errno, object.flatten())
 }
 
 #[cold]
 #[inline(never)]
-fn alloc_large(size: usize, align: usize) -> *mut u8 {
-    let _errno = KeepErrno::new();
-    to_pointer(large(size, align, false).map(|(start, _)| start))
+extern "C" fn alloc_large(size: usize, align: usize) -> *mut u8 {
+    let errno = KeepErrno::new();
+    answer(errno, large(size, align, false).map(|(start, _)| start))
 }
 
 /// A span or a mapping, and whether its bytes are zero. `zeros` says that zeros are wanted.
@@ -113,13 +112,11 @@ pub(crate) fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
 
 #[cold]
 #[inline(never)]
-fn alloc_large_zeroed(size: usize, align: usize) -> *mut u8 {
-    let _errno = KeepErrno::new();
-    let Some((start, zeroed)) = large(size, align, true) else {
-        return ptr::null_mut();
-    };
-    let block = ptr::with_exposed_provenance_mut::<u8>(start);
-    if !zeroed {
+extern "C" fn alloc_large_zeroed(size: usize, align: usize) -> *mut u8 {
+    let errno = KeepErrno::new();
+    let found = large(size, align, true);
+    let block = answer(errno, found.map(|(start, _)| start));
+    if found.is_some_and(|(_, zeroed)| !zeroed) {
         // SAFETY: a new block of at least that size.
         unsafe { block.write_bytes(0, size) };
     }
@@ -162,7 +159,7 @@ pub(crate) unsafe fn free_sized(block: *mut u8, size: usize, align: usize) {
 
 #[cold]
 #[inline(never)]
-fn free_slow(tag: Tag, address: usize) {
+extern "C" fn free_slow(tag: Tag, address: usize) {
     let _errno = KeepErrno::new();
     match tag.kind() {
         1..=size_class::LAST => {
@@ -222,10 +219,9 @@ pub(crate) unsafe fn realloc(block: *mut u8, size: usize, align: usize) -> *mut 
         return block;
     }
     if old > MAX_SPAN && size > MAX_SPAN && align <= PAGE {
-        let _errno = KeepErrno::new();
-        return to_pointer(reclaim::with_reclaim(&|| {
-            mapping::resize(block.addr(), size)
-        }));
+        let errno = KeepErrno::new();
+        let moved = reclaim::with_reclaim(&|| mapping::resize(block.addr(), size));
+        return answer(errno, moved);
     }
     // SAFETY: the caller's clause.
     unsafe { move_to(block, old.min(size), size, align) }
@@ -251,6 +247,10 @@ fn stays(address: usize, old: usize, size: usize, align: usize) -> bool {
     size <= old && (size >= old / 2 || old <= MIN_ALIGN) && address.is_multiple_of(align)
 }
 
-fn to_pointer(address: Option<usize>) -> *mut u8 {
-    address.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
+/// What a slow path answers: the block, with `errno` as it was; or null, with `errno` at ENOMEM.
+fn answer(errno: KeepErrno, block: Option<usize>) -> *mut u8 {
+    if block.is_none() {
+        errno.out_of_memory();
+    }
+    block.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
 }

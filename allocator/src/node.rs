@@ -14,7 +14,9 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::arena::{Arena, Span};
 use crate::budget;
-use crate::config::{BARNS_FLOOR, BARNS_PART, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_PART, SLICE};
+use crate::config::{
+    BARNS_FLOOR, BARNS_PART, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART, SLICE,
+};
 use crate::list::List;
 use crate::lock::Lock;
 use crate::os;
@@ -118,21 +120,8 @@ impl Node {
             .alloc(slices, several.then(|| self.number() as u32))
     }
 
-    /// A sheaf with at least one object of `class`. Nothing when there is no memory.
-    pub(crate) fn refill(&self, class: usize) -> Option<Sheaf> {
-        if let Some(full) = self.pop_barn(class) {
-            return Some(full);
-        }
-        let mut sheaf = self.empty(class)?;
-        sheaf.fill(class, |out| self.take(class, out));
-        if sheaf.objects(class).is_empty() {
-            self.put_empty(sheaf);
-            return None;
-        }
-        Some(sheaf)
-    }
-
-    fn pop_barn(&self, class: usize) -> Option<Sheaf> {
+    /// A full sheaf from the barn.
+    pub(crate) fn pop_barn(&self, class: usize) -> Option<Sheaf> {
         let full = self.classes[class].0.lock().barn.pop()?;
         self.barns.fetch_sub(sheaf_bytes(class), Ordering::Relaxed);
         Some(full)
@@ -174,18 +163,19 @@ impl Node {
         Some(slab)
     }
 
-    /// Takes a full sheaf back: into the barn, or its objects into their slabs.
-    pub(crate) fn put_full(&self, class: usize, sheaf: Sheaf) {
+    /// Takes a full sheaf: into the barn, or its objects into their slabs. The sheaf comes back then.
+    pub(crate) fn put_full(&self, class: usize, sheaf: Sheaf) -> Option<Sheaf> {
         let room = BARNS_FLOOR.max(self.in_slabs() / BARNS_PART);
         let mut pool = self.classes[class].0.lock();
         // Relaxed: a limit need not be exact.
         if pool.barn.len() < SHAPES[class].barn && self.barns.load(Ordering::Relaxed) < room {
             self.barns.fetch_add(sheaf_bytes(class), Ordering::Relaxed);
             pool.barn.push(sheaf);
-            return;
+            return None;
         }
         drop(pool);
-        self.flush(class, sheaf);
+        self.put(class, sheaf.objects(class));
+        Some(sheaf)
     }
 
     /// Puts a sheaf's objects back into their slabs, and the sheaf to the empty ones.
@@ -293,17 +283,16 @@ impl Node {
         self.slabs.load(Ordering::Relaxed).saturating_sub(scattered)
     }
 
-    /// Whether it looks as if what caches hold back is what keeps slabs from coming free: much is free in partly used
-    /// slabs, and either that is more than what is in use, or a quarter of what was in use has been freed since the
-    /// last drain. A program that only goes round in a circle has partly used slabs too, and draining would not mend
-    /// them. Relaxed: a hint.
+    /// Whether it looks as if what caches hold back is what keeps slabs from coming free: more is free in partly used
+    /// slabs than in use; or much is, and a quarter of what was in use has been freed since the last drain. A program
+    /// that only goes round in a circle has partly used slabs too, and draining would not mend them. Relaxed: a hint.
     pub(crate) fn is_scattered(&self) -> bool {
         let scattered = self.scattered.load(Ordering::Relaxed);
         let in_slabs = self.in_slabs();
         let high = self.high.load(Ordering::Relaxed);
-        scattered > SCATTER_FLOOR
-            && scattered > in_slabs / SCATTER_PART
-            && (scattered > in_slabs || in_slabs < high - high / 4)
+        let mostly_free = scattered > SCATTER_LOW && scattered > in_slabs;
+        let much_free = scattered > SCATTER_FLOOR && scattered > in_slabs / SCATTER_PART;
+        mostly_free || (much_free && in_slabs < high - high / 4)
     }
 
     /// Figures of one class.

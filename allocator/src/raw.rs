@@ -1,7 +1,7 @@
 //! The allocator without a `Layout`, as C sees it: for bindings and for code that manages memory by hand.
 //!
 //! Blocks are aligned to 16 bytes at least. Where there is no memory (under the budget or at all, after reclaim) the
-//! answer is null; `errno` is never changed.
+//! answer is null and `errno` is ENOMEM; otherwise `errno` is never changed.
 
 use crate::config::MIN_ALIGN;
 use crate::heap;

@@ -11,6 +11,9 @@ use crate::config::{
 /// The last class.
 pub(crate) const LAST: usize = 96;
 
+/// The kind under which a CPU keeps sheaves without objects: no class, but a word like one.
+pub(crate) const SHEAVES: usize = 98;
+
 /// Sizes up to this have a class per 16 bytes.
 const FINE: usize = 1024;
 
@@ -116,20 +119,23 @@ pub(crate) static SHAPES: [Shape; ROW] = {
         shapes[class] = Shape::new(size_of_class(class));
         class += 1;
     }
+    shapes[SHEAVES].sheaf = 16;
     shapes
 };
 
-/// The class for objects of `size` bytes, which is at most [`MAX_SMALL`].
+/// The class for objects of `size` bytes; nothing when that is more than [`MAX_SMALL`].
 #[inline]
-pub(crate) fn of(size: usize) -> usize {
-    debug_assert!(size <= MAX_SMALL);
+pub(crate) fn of(size: usize) -> Option<usize> {
     if size <= FINE {
-        return size.div_ceil(MIN_ALIGN).max(1);
+        return Some(size.div_ceil(MIN_ALIGN).max(1));
+    }
+    if size > MAX_SMALL {
+        return None;
     }
     let last = size - 1;
     let log = last.ilog2();
     let quarter = (last >> (log - 2)) & 3;
-    FINE / MIN_ALIGN + 1 + (log - FINE.ilog2()) as usize * 4 + quarter
+    Some(FINE / MIN_ALIGN + 1 + (log - FINE.ilog2()) as usize * 4 + quarter)
 }
 
 /// The class for objects of `size` bytes at multiples of `align`: always the same for the same arguments. Nothing
@@ -137,7 +143,7 @@ pub(crate) fn of(size: usize) -> usize {
 #[inline]
 pub(crate) fn of_layout(size: usize, align: usize) -> Option<usize> {
     if align <= MIN_ALIGN {
-        return (size <= MAX_SMALL).then(|| of(size));
+        return of(size);
     }
     of_aligned(size, align)
 }
@@ -149,11 +155,8 @@ fn of_aligned(size: usize, align: usize) -> Option<usize> {
     if size > MAX_SMALL || align > SLICE {
         return None;
     }
-    let rounded = size.max(1).next_multiple_of(align);
-    if rounded > MAX_SMALL {
-        return None;
-    }
-    (of(rounded)..=LAST).find(|class| SHAPES[*class].size.is_multiple_of(align))
+    (of(size.max(1).next_multiple_of(align))?..=LAST)
+        .find(|class| SHAPES[*class].size.is_multiple_of(align))
 }
 
 #[cfg(test)]
@@ -167,10 +170,11 @@ mod tests {
             if size > SHAPES[class].size {
                 class += 1;
             }
-            assert_eq!(of(size), class, "size {size}");
+            assert_eq!(of(size), Some(class), "size {size}");
             assert!(SHAPES[class].size >= size);
         }
         assert_eq!(class, LAST);
+        assert_eq!(of(MAX_SMALL + 1), None);
     }
 
     #[test]

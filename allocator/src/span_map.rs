@@ -20,6 +20,7 @@ use crate::slab::{Slab, UNIT_METADATA};
 
 /// What lies in a slice: bits 0 to 6 a size class or one of the kinds here, bits 7 to 12 the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 pub(crate) struct Tag(u16);
 
 impl Tag {

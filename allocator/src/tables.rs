@@ -16,7 +16,7 @@ use crate::config::{PAGE, ROW};
 use crate::lock::Lock;
 use crate::os::{self, percpu};
 use crate::sheaf;
-use crate::size_class::LAST;
+use crate::size_class::{LAST, SHEAVES};
 use crate::span_map::Tag;
 use crate::topology::{self, MAX_CPUS};
 
@@ -88,7 +88,8 @@ pub(crate) fn start(fallback: bool) -> bool {
 fn fill(table: Table, home: Option<usize>) {
     for node in 0..topology::machine().nodes {
         for kind in 0..ROW {
-            let usable = home == Some(node) && (1..=LAST).contains(&kind);
+            let usable = (1..=LAST).contains(&kind) || kind == SHEAVES;
+            let usable = usable && home == Some(node);
             let word = if usable {
                 sheaf::unset()
             } else {

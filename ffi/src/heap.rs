@@ -10,24 +10,20 @@ use ebb::raw;
 /// The largest power of two: no larger alignment exists.
 const MAX_ALIGN: usize = 1 << (usize::BITS - 1);
 
-/// Sets `errno` and gives NULL.
-#[cold]
-#[inline(never)]
-fn fail(errno: c_int) -> *mut c_void {
+/// This thread's `errno`.
+fn errno() -> *mut c_int {
     // SAFETY: the C library always gives a valid pointer, to a word of this thread alone.
-    let slot = unsafe { libc::__errno_location() };
-    // SAFETY: as above.
-    unsafe { slot.write(errno) };
-    ptr::null_mut()
+    unsafe { libc::__errno_location() }
 }
 
-/// The block, or NULL with `errno` set to ENOMEM.
-#[inline]
-fn or_enomem(block: *mut u8) -> *mut c_void {
-    if block.is_null() {
-        return fail(libc::ENOMEM);
-    }
-    block.cast()
+/// Sets `errno` and gives NULL. For what C forbids; where memory is short, the allocator itself says ENOMEM.
+#[cold]
+#[inline(never)]
+extern "C" fn fail(number: c_int) -> *mut c_void {
+    let slot = errno();
+    // SAFETY: see `errno`.
+    unsafe { slot.write(number) };
+    ptr::null_mut()
 }
 
 /// The size of a page, in bytes.
@@ -45,7 +41,7 @@ fn page() -> usize {
 /// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1))
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_malloc(size: usize) -> *mut c_void {
-    or_enomem(raw::alloc(size))
+    raw::alloc(size).cast()
 }
 
 /// A new block for `count` elements of `size` bytes each, all bytes zero.
@@ -56,7 +52,7 @@ pub extern "C" fn ebb_malloc(size: usize) -> *mut c_void {
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_calloc(count: usize, size: usize) -> *mut c_void {
     match count.checked_mul(size) {
-        Some(bytes) => or_enomem(raw::alloc_zeroed(bytes)),
+        Some(bytes) => raw::alloc_zeroed(bytes).cast(),
         None => fail(libc::ENOMEM),
     }
 }
@@ -80,7 +76,7 @@ pub unsafe extern "C" fn ebb_realloc(block: *mut c_void, size: usize) -> *mut c_
         return ptr::null_mut();
     }
     // SAFETY: the caller's clause: NULL or a live block, not used again after a success.
-    or_enomem(unsafe { raw::realloc(block.cast(), size) })
+    unsafe { raw::realloc(block.cast(), size) }.cast()
 }
 
 /// As `ebb_realloc` to `count` elements of `size` bytes each.
@@ -153,7 +149,7 @@ pub extern "C" fn ebb_aligned_alloc(alignment: usize, size: usize) -> *mut c_voi
     if !alignment.is_power_of_two() {
         return fail(libc::EINVAL);
     }
-    or_enomem(raw::alloc_aligned(size, alignment))
+    raw::alloc_aligned(size, alignment).cast()
 }
 
 /// A new block of at least `size` bytes at a multiple of `alignment`, written to `*out`.
@@ -175,8 +171,13 @@ pub unsafe extern "C" fn ebb_posix_memalign(
     if !alignment.is_power_of_two() || alignment < size_of::<*mut c_void>() {
         return libc::EINVAL;
     }
+    let slot = errno();
+    // SAFETY: see `errno`.
+    let before = unsafe { slot.read() };
     let block = raw::alloc_aligned(size, alignment);
     if block.is_null() {
+        // SAFETY: see `errno`.
+        unsafe { slot.write(before) };
         return libc::ENOMEM;
     }
     // SAFETY: the caller's clause: `out` may be written.

@@ -14,6 +14,11 @@ impl KeepErrno {
     pub(crate) fn new() -> Self {
         Self(errno())
     }
+
+    /// Has `errno` say that there is no memory.
+    pub(crate) fn out_of_memory(mut self) {
+        self.0 = libc::ENOMEM;
+    }
 }
 
 impl Drop for KeepErrno {
