@@ -60,7 +60,7 @@ pub(crate) const BATCH_BYTES: usize = 16 << 10;
 pub(crate) const BARN_BYTES: usize = 1 << 20;
 
 /// Bytes of objects that all barns of a node keep at least, whatever is in use.
-pub(crate) const BARNS_FLOOR: usize = 2 << 20;
+pub(crate) const BARNS_FLOOR: usize = 1 << 20;
 
 /// Bytes that a node keeps for reuse at most, in free spans, barns and partly used slabs together: this, or the part of
 /// what is in use that [`KEEP_PART`] says. What the CPUs' sheaves hold comes on top.
@@ -73,7 +73,7 @@ pub(crate) const BARNS_PART: usize = 32;
 
 /// When the free objects in partly used slabs exceed this many bytes, and what is in use, caches are drained so that
 /// slabs come free.
-pub(crate) const SCATTER_LOW: usize = 2 << 20;
+pub(crate) const SCATTER_LOW: usize = 4 << 20;
 
 /// The same, when they exceed this many bytes, this part of what is in use, and much was freed.
 pub(crate) const SCATTER_FLOOR: usize = 10 << 20;
