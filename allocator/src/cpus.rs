@@ -9,7 +9,7 @@
 use core::sync::atomic::Ordering;
 
 use crate::lock::Lock;
-use crate::node::{self, Node};
+use crate::node::{self, Node, Scatter};
 use crate::os::{self, percpu};
 use crate::sheaf::{self, Sheaf};
 use crate::size_class::SHEAVES;
@@ -195,12 +195,12 @@ fn install(place: Place, home: &Node, class: usize, new: Sheaf) {
     home.flush(class, unsafe { Sheaf::from_top(new) });
 }
 
-/// Takes an object of ours back: into this place's sheaf if its home is here, else into its slab. Whether so many
-/// objects lie scattered that a [`drain`] would help.
-pub(crate) fn free(tag: Tag, object: usize) -> bool {
+/// Takes an object of ours back: into this place's sheaf if its home is here, else into its slab. How much lies scattered
+/// then, for [`drain`](crate::drain).
+pub(crate) fn free(tag: Tag, object: usize) -> Scatter {
     let place = Place::here();
     if place.push(tag, object) {
-        return false;
+        return Scatter::Little;
     }
     let (home, class) = (node::node(tag.node()), tag.kind());
     let old = place.peek(tag);
@@ -211,7 +211,7 @@ pub(crate) fn free(tag: Tag, object: usize) -> bool {
     let fresh = if room { place.empty(home, class) } else { None };
     let Some(mut fresh) = fresh else {
         home.put(class, &[object]);
-        return home.is_scattered();
+        return home.scatter();
     };
     fresh.push(object);
     let fresh = fresh.into_top();
@@ -227,5 +227,5 @@ pub(crate) fn free(tag: Tag, object: usize) -> bool {
         // SAFETY: made from a sheaf of ours above, and not installed.
         home.flush(class, unsafe { Sheaf::from_top(fresh) });
     }
-    home.is_scattered()
+    home.scatter()
 }

@@ -10,10 +10,10 @@
 //! Meanwhile threads on that CPU take and give single objects at the node. The test `drains_lose_nothing` hands out
 //! objects twice when step 2 is left out.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::lock::Lock;
-use crate::node::{self, Node};
+use crate::node::{self, Node, Scatter};
 use crate::os;
 use crate::sheaf::{self, Sheaf};
 use crate::size_class::LAST;
@@ -27,6 +27,11 @@ static DRAIN: Lock<()> = Lock::new(());
 /// Flushes the sheaves of all CPUs, of all fallback tables, and all barns. How many objects they had.
 pub(crate) fn drain() -> usize {
     let _drain = DRAIN.lock();
+    drain_all()
+}
+
+/// As [`drain`], under its lock.
+fn drain_all() -> usize {
     let mut objects = 0;
     for cpu in 0..topology::machine().cpus {
         objects += drain_cpu(cpu);
@@ -109,21 +114,39 @@ pub(crate) fn cached(class: usize) -> usize {
 static PAUSE: AtomicUsize = AtomicUsize::new(0);
 /// Calls of it to pass over yet.
 static PATIENCE: AtomicUsize = AtomicUsize::new(0);
+/// When the next drain of [`if_worthwhile`] is due that the bound on what is kept does not ask for, in nanoseconds.
+static DUE: AtomicU64 = AtomicU64::new(0);
+
+/// Such drains take at most this part of the time.
+const DRAIN_PART: u64 = 64;
 
 /// Drains, unless that was done a short while ago. For frees that find much scattered: what sheaves and barns hold
 /// back may be what keeps slabs from coming free.
 ///
 /// A call follows a flush of about a sheaf. After a drain that moved many objects so many calls are passed over that the
-/// transfers they stand for outweigh it; twice as many after each drain that gave nothing back.
-pub(crate) fn if_worthwhile() {
+/// transfers they stand for outweigh it; twice as many after each drain that gave nothing back. A program that fills
+/// and empties its heap again and again would have a drain in every round: while the bound on what is kept is far, they
+/// may take a small part of the time only.
+pub(crate) fn if_worthwhile(scatter: Scatter) {
+    if scatter == Scatter::Little {
+        return;
+    }
     // Relaxed, everywhere here: heuristics; several threads at once do no harm.
     let patience = PATIENCE.load(Ordering::Relaxed);
     if patience > 0 {
         PATIENCE.store(patience - 1, Ordering::Relaxed);
         return;
     }
+    let start = os::now_ns();
+    if scatter == Scatter::Some && start < DUE.load(Ordering::Relaxed) {
+        return;
+    }
+    // Whoever holds it is draining.
+    let Some(_drain) = DRAIN.try_lock() else {
+        return;
+    };
     let before = occupied();
-    let least = 16 + drain() / 128;
+    let least = 16 + drain_all() / 128;
     let pause = if occupied() < before {
         least
     } else {
@@ -131,6 +154,8 @@ pub(crate) fn if_worthwhile() {
     };
     PAUSE.store(pause, Ordering::Relaxed);
     PATIENCE.store(pause, Ordering::Relaxed);
+    let now = os::now_ns();
+    DUE.store(now + (now - start) * DRAIN_PART, Ordering::Relaxed);
 }
 
 /// Bytes in spans that are not free.

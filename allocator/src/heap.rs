@@ -162,12 +162,7 @@ pub(crate) unsafe fn free_sized(block: *mut u8, size: usize, align: usize) {
 extern "C" fn free_slow(tag: Tag, address: usize) {
     let _errno = KeepErrno::new();
     match tag.kind() {
-        1..=size_class::LAST => {
-            let scattered = cpus::free(tag, address);
-            if scattered {
-                drain::if_worthwhile();
-            }
-        }
+        1..=size_class::LAST => drain::if_worthwhile(cpus::free(tag, address)),
         Tag::SPAN => free_span(tag, address),
         _ if address == 0 || mapping::free(address) => return,
         _ => node::report(address, Misuse::NotAnObject),

@@ -85,6 +85,17 @@ pub(crate) fn balance() -> (usize, usize) {
     })
 }
 
+/// How much lies free in partly used slabs because caches hold the rest back, by the look of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scatter {
+    /// Nothing to speak of.
+    Little,
+    /// So much that a drain now and then is worth it.
+    Some,
+    /// So much that the bound on what is kept is near.
+    Much,
+}
+
 /// Figures of one class on one node.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClassUsage {
@@ -272,7 +283,7 @@ impl Node {
                 self.flush(class, full);
             }
         }
-        // Relaxed: a hint, see `is_scattered`.
+        // Relaxed: a hint, see `scatter`.
         self.high.store(self.in_slabs(), Ordering::Relaxed);
         objects
     }
@@ -283,16 +294,22 @@ impl Node {
         self.slabs.load(Ordering::Relaxed).saturating_sub(scattered)
     }
 
-    /// Whether it looks as if what caches hold back is what keeps slabs from coming free: more is free in partly used
-    /// slabs than in use; or much is, and a quarter of what was in use has been freed since the last drain. A program
-    /// that only goes round in a circle has partly used slabs too, and draining would not mend them. Relaxed: a hint.
-    pub(crate) fn is_scattered(&self) -> bool {
+    /// How much it looks as if what caches hold back is what keeps slabs from coming free. A program that only goes round
+    /// in a circle has partly used slabs too, and draining would not mend them: so more must be free in them than in use,
+    /// or much, and a quarter of what was in use freed since the last drain. Relaxed: a hint.
+    pub(crate) fn scatter(&self) -> Scatter {
         let scattered = self.scattered.load(Ordering::Relaxed);
         let in_slabs = self.in_slabs();
         let high = self.high.load(Ordering::Relaxed);
-        let mostly_free = scattered > SCATTER_LOW && scattered > in_slabs;
-        let much_free = scattered > SCATTER_FLOOR && scattered > in_slabs / SCATTER_PART;
-        mostly_free || (much_free && in_slabs < high - high / 4)
+        let mostly_free = scattered > in_slabs;
+        let shrunk = scattered > in_slabs / SCATTER_PART && in_slabs < high - high / 4;
+        if scattered > SCATTER_FLOOR && (mostly_free || shrunk) {
+            Scatter::Much
+        } else if scattered > SCATTER_LOW && mostly_free {
+            Scatter::Some
+        } else {
+            Scatter::Little
+        }
     }
 
     /// Figures of one class.
