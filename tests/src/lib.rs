@@ -4,9 +4,11 @@ pub mod c;
 mod cache;
 mod child;
 pub mod header;
+pub mod initramfs;
 /// The README. Its Rust blocks are tests; `tests/readme.rs` sees to the others.
 #[doc = include_str!("../../README.md")]
 pub mod readme {}
+pub mod vm;
 
 pub use cache::{Block, Cache, MIB, blocks, leave};
 pub use child::{Random, alone, alone_saying, in_both_modes, resident};
