@@ -1,6 +1,6 @@
 //! The arena of a node: runs of slices, committed (charged to the budget) when handed out and purged when idle.
 //!
-//! Address space is reserved in chunks, bound to the node, and never given back. It is cut in units of 2 MiB, of 32
+//! Address space is reserved in chunks, placed on the node, and never given back. It is cut in units of 2 MiB, of 32
 //! slices each; a run never crosses a unit. Three bit masks per unit say which slices are free, committed and dirty.
 //!
 //! A unit is in one of 66 lists: by its longest run of free slices (0 to 32), and by whether any free slice is still
@@ -18,13 +18,14 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::budget;
+use crate::budget::{self, Account};
 use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, SMALL_PAGES, UNIT, UNIT_SLICES};
 use crate::list::{Links, List};
 use crate::lock::Lock;
 use crate::os;
 use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Pages, Unit};
+use crate::topology;
 
 /// All slices of a unit.
 const ALL: u32 = u32::MAX;
@@ -43,6 +44,8 @@ pub(crate) struct Span {
 /// The arena of one node.
 pub(crate) struct Arena {
     units: Lock<Units>,
+    /// What is backed on this node: the arena, and mappings.
+    pub(crate) account: Account,
     /// Bytes committed.
     committed: AtomicUsize,
     /// Bytes committed and free.
@@ -63,6 +66,7 @@ impl Arena {
                 lists: [const { List::new() }; 2 * RUNS],
                 present: 0,
             }),
+            account: Account::new(),
             committed: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
         }
@@ -81,13 +85,13 @@ impl Arena {
         )
     }
 
-    /// Takes a run of `slices`, at most a unit. Nothing when the budget or the system says no. `home` is the node to
-    /// bind new memory to, if there are several.
-    pub(crate) fn alloc(&self, slices: usize, home: Option<u32>) -> Option<Span> {
+    /// Takes a run of `slices`, at most a unit. Nothing when the budget or the system says no. `node` is where
+    /// new memory is placed.
+    pub(crate) fn alloc(&self, slices: usize, node: usize) -> Option<Span> {
         loop {
             let found = self.units.lock().find(slices);
             // Found and looked at under two locks; `take` looks again.
-            if found.is_none() && !self.grow(home) {
+            if found.is_none() && !self.grow(node) {
                 return None;
             }
             let mut units = self.units.lock();
@@ -122,14 +126,14 @@ impl Arena {
         let pristine = unit.free == ALL && unit.committed == 0;
         let metadata = if pristine { UNIT_METADATA } else { 0 };
         if pristine && unit.pages == Pages::Huge {
-            if budget::charge(UNIT + metadata) {
+            if self.account.charge(UNIT, metadata) {
                 unit.committed = ALL;
                 return Some(UNIT);
             }
             shrink_pages(unit);
         }
         let added = (run & !unit.committed).count_ones() as usize * SLICE;
-        if !budget::charge(added + metadata) {
+        if !self.account.charge(added, metadata) {
             return None;
         }
         unit.committed |= run;
@@ -219,13 +223,14 @@ impl Arena {
             self.committed.fetch_sub(bytes, Ordering::Relaxed);
             self.idle.fetch_sub(bytes, Ordering::Relaxed);
             drop(units);
-            budget::release(bytes + if whole { UNIT_METADATA } else { 0 });
+            self.account
+                .release(bytes, if whole { UNIT_METADATA } else { 0 });
         }
         purged
     }
 
     /// Reserves a chunk of address space and adds its units. False when the system has none.
-    fn grow(&self, home: Option<u32>) -> bool {
+    fn grow(&self, node: usize) -> bool {
         let chunk = CHUNKS
             .iter()
             .find_map(|len| Some((os::map_aligned(*len, *len)?, *len)));
@@ -237,9 +242,7 @@ impl Arena {
             unsafe { os::unmap(start, len) };
             return false;
         }
-        if let Some(node) = home {
-            os::bind(start, len, node);
-        }
+        topology::machine().place(start, len, node);
         let small = self.small_pages(len);
         os::advise_huge(at(start.addr().get() + small), len - small);
         let mut units = self.units.lock();
@@ -402,7 +405,7 @@ mod tests {
     fn spans_are_disjoint_reused_and_purged() {
         static ARENA: Arena = Arena::new();
         let spans: Vec<_> = (1..=32)
-            .map(|n| (ARENA.alloc(n, None).unwrap().start, n))
+            .map(|n| (ARENA.alloc(n, 0).unwrap().start, n))
             .collect();
         let mut sorted = spans.clone();
         sorted.sort_unstable();
@@ -426,6 +429,6 @@ mod tests {
         assert!(ARENA.usage().0 <= KEEP_FLOOR);
         ARENA.purge(0);
         assert_eq!(ARENA.usage(), (0, 0));
-        assert!(ARENA.alloc(32, None).unwrap().zeroed);
+        assert!(ARENA.alloc(32, 0).unwrap().zeroed);
     }
 }

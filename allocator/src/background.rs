@@ -51,11 +51,24 @@ static THREADS: [Thread; MAX_NODES] = [const {
     }
 }; MAX_NODES];
 
-/// How far down to go: first by value, then by priority. A larger word asks for more.
+/// How far down to go: first by value, then by priority; and whether over all nodes. A larger word asks for more.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Asked(u32);
 
 impl Asked {
+    /// Over all nodes, not the thread's alone.
+    const WIDE: u32 = 1 << 16;
+
+    /// Both.
+    fn and(self, more: Self) -> Self {
+        let deepest = (self.0 % Self::WIDE).max(more.0 % Self::WIDE);
+        Self(deepest | ((self.0 | more.0) & Self::WIDE))
+    }
+
+    fn is_wide(self) -> bool {
+        self.0 & Self::WIDE != 0
+    }
+
     fn new(value: u8, priority: u8) -> Self {
         let hardness = u32::from(DEF_PRIORITY - priority.min(DEF_PRIORITY));
         Self((u32::from(value) << 8) + hardness + 1)
@@ -83,14 +96,20 @@ pub(crate) fn start(node: usize) {
     }
 }
 
-/// Step 1. `lacking` is how many bytes the request still lacks, 0 when it does not know.
-pub(crate) fn ask(node: usize, value: u8, priority: u8, lacking: usize) {
+/// Step 1. A `wide` request is helped by any node's memory, others by this one's alone. `lacking` is how many bytes it
+/// still lacks, 0 when it does not know.
+pub(crate) fn ask(node: usize, value: u8, priority: u8, wide: bool, lacking: usize) {
     let thread = &THREADS[node];
     // Relaxed: a hint how much.
     thread.goal.store(lacking, Ordering::Relaxed);
-    let Asked(word) = Asked::new(value, priority);
-    // Release: pairs with the Acquire in `run`; the goal is seen.
-    if thread.asked.fetch_max(word, Ordering::Release) == 0 {
+    let scope = Asked(if wide { Asked::WIDE } else { 0 });
+    let more = Asked::new(value, priority).and(scope);
+    let add = |asked| Some(Asked(asked).and(more).0);
+    // Release: pairs with the Acquire in `run`; the goal is seen. Relaxed: the word is all there is to read.
+    let before = thread
+        .asked
+        .fetch_update(Ordering::Release, Ordering::Relaxed, add);
+    if before == Ok(0) {
         os::wake(&thread.asked);
     }
 }
@@ -184,7 +203,7 @@ fn descend(node: usize, thread: &Thread, request: &Request, place: &mut Place) {
             return;
         }
         place.advance(asked);
-        let wanted = in_flight() && walk(node, thread, request, place);
+        let wanted = in_flight() && walk(node, thread, request, place, asked.is_wide());
         if wanted && place.priority > asked.priority() {
             continue;
         }
@@ -209,13 +228,15 @@ fn in_flight() -> bool {
 }
 
 /// One walk over the async lane. Whether more is wanted.
-fn walk(node: usize, thread: &Thread, request: &Request, place: &Place) -> bool {
+fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bool) -> bool {
     // Relaxed: see `ask`.
     let goal = thread.goal.load(Ordering::Relaxed);
     count(&COUNTERS.walks);
+    let only = (!wide).then_some(node);
+    let (node, nodes) = topology::machine().turns(node, wide);
     let walk = Walk {
-        node: node as u32,
-        nodes: topology::machine().nodes as u32,
+        node,
+        nodes,
         priority: place.priority,
         exhaustive: place.priority == 0,
         goal,
@@ -223,15 +244,15 @@ fn walk(node: usize, thread: &Thread, request: &Request, place: &Place) -> bool 
         lane: Lane::Async,
         ..Walk::default()
     };
-    let report = SHRINKERS.walk(&walk, &mut |visit| after(request, visit, goal));
+    let report = SHRINKERS.walk(&walk, &mut |visit| after(request, visit, only, goal));
     !report.satisfied
 }
 
 /// Step 3.
-fn after(request: &Request, visit: &Visit, goal: usize) -> ControlFlow<()> {
+fn after(request: &Request, visit: &Visit, only: Option<usize>, goal: usize) -> ControlFlow<()> {
     if visit.objects > 0 || visit.bytes > 0 {
         count(&COUNTERS.drains);
-        drain::drain();
+        drain::drain(only);
     }
     request.hand_over();
     for _ in 0..PAUSES {
@@ -265,6 +286,10 @@ mod tests {
                 last = asked.0;
             }
         }
+        let wide = Asked(Asked::WIDE);
+        let both = Asked::new(4, 3).and(wide).and(Asked::new(8, 12));
+        assert_eq!((both.value(), both.priority()), (8, 12));
+        assert!(both.is_wide() && !Asked::new(u8::MAX, 0).is_wide());
     }
 
     /// Seen to fail with the descent always begun at the top.

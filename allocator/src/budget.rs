@@ -10,6 +10,8 @@
 //!   takes it first. When the request retries it pays from the credit.
 //! - What is left at its end, and what a reclaim thread frees for others, goes to the common credit of the requests in
 //!   flight (`ebb_shrinker::Credit`). A request that lacks some takes just that. The last one gives the rest up.
+//! - Each node has an [`Account`] of its own beside the one figure, for its spans and mappings. It knows no reserve and no
+//!   credit.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -216,6 +218,60 @@ pub(crate) fn release(bytes: usize) {
         None => {
             BACKED.fetch_sub(bytes, Ordering::Relaxed);
         }
+    }
+}
+
+/// What is backed on one node, and how much may be.
+pub(crate) struct Account {
+    backed: AtomicUsize,
+    /// One more than the limit; 0 is none, so that accounts are zeros at first and take no room in the program's file.
+    budget: AtomicUsize,
+}
+
+impl Account {
+    pub(crate) const fn new() -> Self {
+        Self {
+            backed: AtomicUsize::new(0),
+            budget: AtomicUsize::new(0),
+        }
+    }
+
+    /// Charges `bytes` here, and `more` besides to the whole process only, unless that would exceed a limit.
+    #[must_use]
+    pub(crate) fn charge(&self, bytes: usize, more: usize) -> bool {
+        let limit = self.get().unwrap_or(usize::MAX);
+        let backed = self.backed.fetch_add(bytes, Ordering::Relaxed);
+        let fits = bytes == 0
+            || backed
+                .checked_add(bytes)
+                .is_some_and(|total| total <= limit);
+        if fits && charge(bytes + more) {
+            return true;
+        }
+        self.backed.fetch_sub(bytes, Ordering::Relaxed);
+        false
+    }
+
+    /// Gives back what was charged.
+    pub(crate) fn release(&self, bytes: usize, more: usize) {
+        self.backed.fetch_sub(bytes, Ordering::Relaxed);
+        release(bytes + more);
+    }
+
+    /// Bytes backed on this node.
+    pub(crate) fn backed(&self) -> usize {
+        self.backed.load(Ordering::Relaxed)
+    }
+
+    /// Sets the node's budget, or takes it away.
+    pub(crate) fn set(&self, bytes: Option<usize>) {
+        let stored = bytes.map_or(0, |bytes| bytes.saturating_add(1));
+        self.budget.store(stored, Ordering::Relaxed);
+    }
+
+    /// The node's budget, if there is one.
+    pub(crate) fn get(&self) -> Option<usize> {
+        self.budget.load(Ordering::Relaxed).checked_sub(1)
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) const MAX_SIZE: usize = isize::MAX as usize;
 /// Words per node in a CPU's table, one per tag value of that node.
 pub(crate) const ROW: usize = 128;
 
-/// NUMA nodes that are told apart. Nodes beyond share the last one.
+/// NUMA nodes that are told apart. The memory of nodes beyond is not used.
 pub(crate) const MAX_NODES: usize = 64;
 
 /// Bytes of objects that one sheaf holds at most.

@@ -6,10 +6,12 @@ use ebb_shrinker::{
 
 use crate::background;
 use crate::budget as account;
+use crate::numa;
 use crate::os;
 use crate::reclaim;
+use crate::start;
 use crate::tally::{NOTIFIERS, SHRINKERS};
-use crate::topology;
+use crate::topology::{self, NumaPolicy};
 
 /// Sets how many bytes the system may back for this process's heap at any time; `None` takes the limit away.
 ///
@@ -44,11 +46,35 @@ pub fn backed() -> usize {
     account::backed()
 }
 
+/// Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks; `None` takes the limit away. False
+/// when there is no such node.
+///
+/// Beyond it blocks come from the next nearest node. The allocator's own tables, and blocks that are spread over all
+/// nodes, count in the budget of the process alone.
+pub fn set_node_budget(node: u32, bytes: Option<usize>) -> bool {
+    let node = numa::with_id(node);
+    node.inspect(|node| node.arena.account.set(bytes)).is_some()
+}
+
+/// The budget in bytes of the NUMA node that the kernel calls `node`, if there is one.
+#[must_use]
+pub fn node_budget(node: u32) -> Option<usize> {
+    numa::with_id(node)?.arena.account.get()
+}
+
+/// What is done about NUMA nodes; chosen at the first allocation, see
+/// [`init_from_environment`](crate::init_from_environment).
+#[must_use]
+pub fn numa_policy() -> NumaPolicy {
+    start::ensure();
+    topology::machine().policy
+}
+
 /// Gives everything that is kept for reuse back to the system: how many bytes, about, since other threads go on
 /// meanwhile. Calls no shrinker.
 pub fn purge() -> usize {
     let before = account::backed();
-    reclaim::give_back();
+    reclaim::give_back(None);
     before.saturating_sub(account::backed())
 }
 
@@ -73,7 +99,7 @@ pub fn register(
     let registration = spec.register(&SHRINKERS, cache)?;
     if registration.stats().lane == Lane::Async {
         // Now, rather than in the middle of a failing allocation.
-        background::start(topology::machine().node_of(os::cpu()));
+        background::start(topology::machine().home_of(os::cpu()));
     }
     Ok(registration)
 }

@@ -11,11 +11,12 @@ use core::sync::atomic::Ordering;
 use crate::lock::Lock;
 use crate::node::{self, Node, Scatter};
 use crate::os::{self, percpu};
+use crate::placement::Placement;
 use crate::sheaf::{self, Sheaf};
-use crate::size_class::SHEAVES;
+use crate::size_class::{SHAPES, SHEAVES};
 use crate::slab::Misuse;
 use crate::span_map::Tag;
-use crate::tables::{FALLBACK, FALLBACKS, Table};
+use crate::tables::{self, FALLBACK, Table};
 use crate::topology;
 
 /// Whose words the calling thread uses, now.
@@ -32,17 +33,14 @@ impl Place {
         if percpu::usable() {
             Self::Cpu
         } else {
-            Self::Fallback(&FALLBACK[fallback_index()])
+            Self::Fallback(&FALLBACK[tables::fallback_of(os::cpu())])
         }
     }
 
     /// The node whose objects the place's sheaves hold.
     fn home(self) -> &'static Node {
-        let cpu = match self {
-            Self::Cpu => os::cpu(),
-            Self::Fallback(_) => fallback_index(),
-        };
-        node::node(topology::machine().node_of(cpu))
+        // Both alike: a fallback table has the home of the CPUs that it is for.
+        node::node(topology::machine().home_of(os::cpu()))
     }
 
     /// The word for `tag`; 0 when the thread has just lost its fast path.
@@ -136,7 +134,7 @@ impl Place {
 
     /// A sheaf with at least one object of `class`. Nothing when there is no memory.
     fn refill(self, home: &Node, class: usize) -> Option<Sheaf> {
-        if let Some(full) = home.pop_barn(class) {
+        if let Some(full) = home.pop_barn(class, SHAPES[class].sheaf) {
             return Some(full);
         }
         let mut sheaf = self.empty(home, class)?;
@@ -147,10 +145,6 @@ impl Place {
         }
         Some(sheaf)
     }
-}
-
-fn fallback_index() -> usize {
-    os::cpu() % FALLBACKS
 }
 
 /// An object of `class`, from this place's sheaf, its node, or another node, in this order. Nothing when there is no
@@ -168,14 +162,15 @@ pub(crate) fn alloc(class: usize) -> Option<usize> {
         install(place, home, class, sheaf);
         return Some(object);
     }
-    let mut one = [0];
-    let others = node::all()
-        .iter()
-        .filter(|node| node.number() != home.number());
-    core::iter::once(home)
-        .chain(others)
-        .any(|node| node.take(class, &mut one) == 1)
-        .then_some(one[0])
+    take_one(class, Placement::near(home.number()))
+}
+
+/// One object of `class`, past the sheaves. Nothing when there is no memory.
+pub(crate) fn take_one(class: usize, placement: Placement) -> Option<usize> {
+    placement.find(|node| {
+        let mut one = [0];
+        (node.take(class, &mut one) == 1).then_some(one[0])
+    })
 }
 
 /// Makes `new` the place's sheaf if the old one is still empty; else its objects go back.

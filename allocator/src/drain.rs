@@ -12,6 +12,7 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::config::MAX_NODES;
 use crate::lock::Lock;
 use crate::node::{self, Node, Scatter};
 use crate::os;
@@ -24,31 +25,35 @@ use crate::topology;
 /// Held while CPUs are drained.
 static DRAIN: Lock<()> = Lock::new(());
 
-/// Flushes the sheaves of all CPUs, of all fallback tables, and all barns. How many objects they had.
-pub(crate) fn drain() -> usize {
+/// Flushes the sheaves of all CPUs, of all fallback tables, and all barns, or what of them belongs to one node. How many
+/// objects they had.
+pub(crate) fn drain(only: Option<usize>) -> usize {
     let _drain = DRAIN.lock();
-    drain_all()
+    drain_under_lock(only)
 }
 
 /// As [`drain`], under its lock.
-fn drain_all() -> usize {
+fn drain_under_lock(only: Option<usize>) -> usize {
+    let wanted = |node: usize| only.is_none_or(|only| only == node);
+    let machine = topology::machine();
     let mut objects = 0;
-    for cpu in 0..topology::machine().cpus {
+    for cpu in (0..machine.cpus).filter(|cpu| wanted(machine.home_of(*cpu))) {
         objects += drain_cpu(cpu);
     }
     for (index, table) in FALLBACK.iter().enumerate() {
-        let table = table.lock();
-        if table.words != 0 {
-            objects += flush_table(*table, topology::machine().node_of(index));
+        let (table, home) = (table.lock(), tables::fallback_home(index));
+        if table.words != 0 && wanted(home) {
+            objects += flush_table(*table, home);
         }
     }
-    objects + node::all().iter().map(Node::drain).sum::<usize>()
+    let nodes = node::all().iter().filter(|node| wanted(node.number()));
+    objects + nodes.map(Node::drain).sum::<usize>()
 }
 
 /// Flushes one CPU's sheaves. The drain lock is held.
 fn drain_cpu(cpu: usize) -> usize {
     let table = tables::of_cpu(cpu);
-    let home = topology::machine().node_of(cpu);
+    let home = topology::machine().home_of(cpu);
     if table.words == 0 || !has_sheaves(table, home) {
         return 0;
     }
@@ -85,8 +90,8 @@ fn flush_table(table: Table, home: usize) -> usize {
     objects
 }
 
-/// How many objects of `class` lie in the sheaves of all CPUs, about.
-pub(crate) fn cached(class: usize) -> usize {
+/// How many objects of `class` lie in the sheaves of the CPUs of each node, about, added to `counts`.
+pub(crate) fn cached(class: usize, counts: &mut [usize; MAX_NODES]) {
     let machine = topology::machine();
     let count = |table: Table, home: usize| {
         if table.words == 0 {
@@ -102,12 +107,14 @@ pub(crate) fn cached(class: usize) -> usize {
             0
         }
     };
-    let cpus = (0..machine.cpus).map(|cpu| count(tables::of_cpu(cpu), machine.node_of(cpu)));
-    let fallbacks = FALLBACK.iter().enumerate().map(|(index, table)| {
-        let table = *table.lock();
-        count(table, machine.node_of(index))
-    });
-    cpus.chain(fallbacks).sum()
+    for cpu in 0..machine.cpus {
+        let home = machine.home_of(cpu);
+        counts[home] += count(tables::of_cpu(cpu), home);
+    }
+    for (index, table) in FALLBACK.iter().enumerate() {
+        let (table, home) = (*table.lock(), tables::fallback_home(index));
+        counts[home] += count(table, home);
+    }
 }
 
 /// Pause after the last drain of [`if_worthwhile`].
@@ -146,7 +153,7 @@ pub(crate) fn if_worthwhile(scatter: Scatter) {
         return;
     };
     let before = occupied();
-    let least = 16 + drain_all() / 128;
+    let least = 16 + drain_under_lock(None) / 128;
     let pause = if occupied() < before {
         least
     } else {

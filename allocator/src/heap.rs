@@ -17,14 +17,14 @@ use crate::config::{MAX_SIZE, MAX_SPAN, MIN_ALIGN, PAGE, SLICE};
 use crate::cpus;
 use crate::drain;
 use crate::mapping;
-use crate::node;
-use crate::os::{self, KeepErrno, percpu};
+use crate::node::{self, Node};
+use crate::os::{KeepErrno, percpu};
+use crate::placement::{Placement, count};
 use crate::reclaim;
 use crate::size_class::{self, SHAPES};
 use crate::slab::Misuse;
 use crate::span_map::{self, Tag};
 use crate::start;
-use crate::topology;
 
 /// A block of at least `size` bytes at a multiple of `align`, a power of two; null when there is no memory for it.
 #[inline(always)]
@@ -43,7 +43,7 @@ pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
 #[inline(never)]
 extern "C" fn alloc_slow(class: usize) -> *mut u8 {
     let errno = KeepErrno::new();
-    let object = start::ensure().then(|| reclaim::with_reclaim(&|| cpus::alloc(class)));
+    let object = start::ensure().then(|| reclaim::with_reclaim(None, &|| cpus::alloc(class)));
     answer(errno, object.flatten())
 }
 
@@ -61,27 +61,36 @@ fn large(size: usize, align: usize, zeros: bool) -> Option<(usize, bool)> {
     }
     let zeroed = core::cell::Cell::new(true);
     let attempt = || {
-        let (start, fresh) = if size <= MAX_SPAN && align <= SLICE {
-            alloc_span(size.div_ceil(SLICE))?
-        } else if zeros {
-            (mapping::alloc_zeroed(size, align)?, true)
-        } else {
-            mapping::alloc(size, align)?
-        };
+        let (start, fresh) = alloc_block(size, align, zeros, Placement::here())?;
         zeroed.set(fresh);
         Some(start)
     };
-    let start = reclaim::with_reclaim(&attempt)?;
+    let start = reclaim::with_reclaim(None, &attempt)?;
     Some((start, zeroed.get()))
 }
 
-/// A span of this CPU's node, or of another.
-fn alloc_span(slices: usize) -> Option<(usize, bool)> {
-    let home = topology::machine().node_of(os::cpu());
-    let others = node::all().iter().filter(|node| node.number() != home);
-    let (node, span) = core::iter::once(node::node(home))
-        .chain(others)
-        .find_map(|node| Some((node, node.span(slices)?)))?;
+/// A block that is too large for a size class, and whether it is zero. `zeros` says that zeros are wanted.
+pub(crate) fn alloc_block(
+    size: usize,
+    align: usize,
+    zeros: bool,
+    placement: Placement,
+) -> Option<(usize, bool)> {
+    placement.find(|node| {
+        let block = if size <= MAX_SPAN && align <= SLICE {
+            alloc_span(node, size.div_ceil(SLICE))?
+        } else if zeros {
+            (mapping::alloc_zeroed(size, align, node)?, true)
+        } else {
+            mapping::alloc(size, align, Some(node))?
+        };
+        count(&node.counters.blocks);
+        Some(block)
+    })
+}
+
+fn alloc_span(node: &Node, slices: usize) -> Option<(usize, bool)> {
+    let span = node.span(slices)?;
     let slab = NonNull::new(span_map::slab_of_slice(span.start))?;
     // SAFETY: the descriptor of a slice that was just handed out to us.
     unsafe { &mut *slab.as_ptr() }.init_span(span.start, slices);
@@ -215,7 +224,7 @@ pub(crate) unsafe fn realloc(block: *mut u8, size: usize, align: usize) -> *mut 
     }
     if old > MAX_SPAN && size > MAX_SPAN && align <= PAGE {
         let errno = KeepErrno::new();
-        let moved = reclaim::with_reclaim(&|| mapping::resize(block.addr(), size));
+        let moved = reclaim::with_reclaim(None, &|| mapping::resize(block.addr(), size));
         return answer(errno, moved);
     }
     // SAFETY: the caller's clause.

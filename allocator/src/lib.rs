@@ -82,13 +82,14 @@
 //! | --- | --- |
 //! | plain | `config`, `tally` |
 //! | platform | `os` |
-//! | tools | `size_class`, `list`, `lock`, `topology`, `scope` |
+//! | tools | `size_class`, `list`, `lock`, `sysfs`, `scope` |
+//! | | `topology` |
 //! | accounting | `budget` |
 //! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
 //! | | `arena` |
 //! | | `node` |
-//! | | `tables` |
+//! | | `tables`, `placement` |
 //! | | `cpus`, `drain`, `mapping` |
 //! | figures | `stats` |
 //! | | `report` |
@@ -98,7 +99,8 @@
 //! | life | `fork` |
 //! | | `start` |
 //! | front | `heap` |
-//! | | `global`, `raw`, `control` |
+//! | | `numa`, `global` |
+//! | | `raw`, `control` |
 //!
 //! To follow one allocation read `global`, `heap`, `cpus`, `node`, `arena`, `os`; to follow one reclaim, `heap`,
 //! `reclaim`, `round`, then `ebb_shrinker`'s `list`.
@@ -117,7 +119,9 @@ mod list;
 mod lock;
 mod mapping;
 mod node;
+mod numa;
 mod os;
+mod placement;
 pub mod raw;
 mod reclaim;
 mod report;
@@ -130,12 +134,14 @@ mod span_map;
 mod spare;
 mod start;
 mod stats;
+mod sysfs;
 mod tables;
 mod tally;
 mod topology;
 
 pub use control::{
-    backed, budget, on_last_chance, purge, register, reserve, set_budget, set_reserve, shrinkers,
+    backed, budget, node_budget, numa_policy, on_last_chance, purge, register, reserve, set_budget,
+    set_node_budget, set_reserve, shrinkers,
 };
 pub use ebb_shrinker::*;
 pub use global::EbbMalloc;
@@ -143,3 +149,4 @@ pub use report::set_reports;
 pub use scope::{Mode, Scope, mode, no_reclaim, no_shrinker};
 pub use start::init_from_environment;
 pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats, StatsFormat, stats, write_stats};
+pub use topology::NumaPolicy;

@@ -4,6 +4,8 @@
 //! which moves pages instead of copying bytes. Freed ones are kept as spares (`spare`) as far as the bound on all that
 //! is kept allows, and unmapped beyond it. A block that is to be filled is backed by huge pages: a fault for every 2 MiB
 //! instead of every 4 KiB. One that is asked for as zeros may be a sparse table, and takes small pages.
+//!
+//! Each is placed on one node and charged there, or spread over all and charged to none.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -15,7 +17,7 @@ use hashbrown::HashTable;
 use crate::budget;
 use crate::config::{KEEP_FLOOR, KEEP_PART, MAX_SIZE, PAGE, UNIT};
 use crate::lock::Lock;
-use crate::node;
+use crate::node::{self, Node};
 use crate::os;
 use crate::spare::{Mapping, Spares};
 use crate::topology;
@@ -125,55 +127,73 @@ fn at(start: usize) -> NonNull<u8> {
     NonNull::new(ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling())
 }
 
-/// The node of the CPU that this thread is on.
-fn here() -> usize {
-    topology::machine().node_of(os::cpu())
+/// Charges `bytes` to a node, or to none in particular.
+fn charge(node: Option<usize>, bytes: usize) -> bool {
+    match node {
+        Some(node) => node::node(node).arena.account.charge(bytes, 0),
+        None => budget::charge(bytes),
+    }
 }
 
-/// A block of at least `size` bytes at a multiple of `align`: made from a spare, or fresh; and whether it is all zero.
-/// Nothing when the budget or the system says no.
-pub(crate) fn alloc(size: usize, align: usize) -> Option<(usize, bool)> {
+/// Gives back what was charged.
+fn release(node: Option<usize>, bytes: usize) {
+    match node {
+        Some(node) => node::node(node).arena.account.release(bytes, 0),
+        None => budget::release(bytes),
+    }
+}
+
+/// A block of at least `size` bytes at a multiple of `align`, on `node` or spread over all: made from a spare, or fresh;
+/// and whether it is all zero. Nothing when the budget or the system says no.
+pub(crate) fn alloc(size: usize, align: usize, node: Option<&Node>) -> Option<(usize, bool)> {
     let len = pages(size)?;
+    let node = node.map(Node::number);
     if align <= UNIT
         && len >= UNIT
-        && let Some(mapping) = reuse(len)
+        && let Some(mapping) = reuse(len, node)
     {
         return Some((enter(mapping)?, false));
     }
-    let mapping = make(len, align)?;
-    os::advise_huge(at(mapping.start), len);
+    let mapping = make(len, align, node)?;
+    if node.is_some() {
+        os::advise_huge(at(mapping.start), len);
+    }
     Some((enter(mapping)?, true))
 }
 
 /// As [`alloc`], fresh, so all zero.
-pub(crate) fn alloc_zeroed(size: usize, align: usize) -> Option<usize> {
-    enter(make(pages(size)?, align)?)
+pub(crate) fn alloc_zeroed(size: usize, align: usize, node: &Node) -> Option<usize> {
+    enter(make(pages(size)?, align, Some(node.number()))?)
 }
 
 /// A fresh mapping of `len` bytes, charged.
-fn make(len: usize, align: usize) -> Option<Mapping> {
-    if !budget::charge(len) {
+fn make(len: usize, align: usize, node: Option<usize>) -> Option<Mapping> {
+    if !charge(node, len) {
         return None;
     }
     let align = if len < UNIT { align } else { align.max(UNIT) };
     let Some(start) = os::map_aligned(len, align) else {
-        budget::release(len);
+        release(node, len);
         return None;
     };
+    match node {
+        Some(node) => topology::machine().place(start, len, node),
+        None => topology::machine().spread(start, len),
+    }
     Some(Mapping {
         start: start.expose_provenance().get(),
         len,
-        node: here(),
+        node,
     })
 }
 
 /// A spare cut or grown to `len` bytes.
-fn reuse(len: usize) -> Option<Mapping> {
+fn reuse(len: usize, node: Option<usize>) -> Option<Mapping> {
     if spare_bytes() == 0 {
         return None;
     }
     let mut mappings = MAPPINGS.lock();
-    let spare = mappings.spares.take(len, here())?;
+    let spare = mappings.spares.take(len, node)?;
     mappings.note_spares();
     drop(mappings);
     let Some(start) = stretch(spare, len) else {
@@ -191,14 +211,14 @@ fn reuse(len: usize) -> Option<Mapping> {
 /// Nothing, and all as it was, when the budget or the system says no.
 fn stretch(mapping: Mapping, len: usize) -> Option<usize> {
     let more = len.saturating_sub(mapping.len);
-    if !budget::charge(more) {
+    if !charge(mapping.node, more) {
         return None;
     }
     // SAFETY: a whole mapping of ours; what was in it is needed no more, or will be looked for at the new address.
     let moved = unsafe { os::remap(at(mapping.start), mapping.len, len) };
     match moved {
-        Some(_) => budget::release(mapping.len.saturating_sub(len)),
-        None => budget::release(more),
+        Some(_) => release(mapping.node, mapping.len.saturating_sub(len)),
+        None => release(mapping.node, more),
     }
     moved.map(|start| start.expose_provenance().get())
 }
@@ -220,7 +240,7 @@ fn enter(mapping: Mapping) -> Option<usize> {
 fn give_back(mapping: Mapping) {
     // SAFETY: a whole mapping of ours, in nobody's table any more.
     unsafe { os::unmap(at(mapping.start), mapping.len) };
-    budget::release(mapping.len);
+    release(mapping.node, mapping.len);
 }
 
 /// Frees a block: keeps it as a spare, or unmaps it. False when none begins at `start`.
@@ -253,25 +273,35 @@ fn limit() -> usize {
 /// Unmaps spares until no more than may be are kept. One load when there are none.
 pub(crate) fn trim() {
     if spare_bytes() > 0 {
-        shed(limit());
+        shed(limit(), None);
     }
 }
 
-/// Unmaps all spares.
-pub(crate) fn purge() {
-    shed(0);
+/// Unmaps all spares, or those of one node.
+pub(crate) fn purge(only: Option<usize>) {
+    shed(0, only);
 }
 
-/// Unmaps spares, oldest first, until at most `keep` bytes are left.
-fn shed(keep: usize) {
+/// Unmaps spares, or those of one node, oldest first, until at most `keep` bytes are left.
+fn shed(keep: usize, only: Option<usize>) {
     while spare_bytes() > keep {
         let mut mappings = MAPPINGS.lock();
-        let oldest = mappings.spares.pop();
+        let oldest = mappings.spares.pop(only);
         mappings.note_spares();
         drop(mappings);
         let Some(oldest) = oldest else { return };
         give_back(oldest);
     }
+}
+
+/// The node of the block at `start`, if there is one and it is not spread.
+pub(crate) fn node(start: usize) -> Option<usize> {
+    MAPPINGS.lock().find(start)?.node
+}
+
+/// Bytes in the spares of a node.
+pub(crate) fn spare_bytes_of(node: usize) -> usize {
+    MAPPINGS.lock().spares.bytes_of(node)
 }
 
 /// The length of the block at `start`, if there is one.

@@ -10,7 +10,7 @@
 //! What an invariant here says of a freed pointer that breaks it, the process ends with: one line, and abort.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::arena::{Arena, Span};
 use crate::budget;
@@ -46,6 +46,22 @@ pub(crate) struct Node {
     scattered: AtomicUsize,
     /// The most bytes in slabs and not free there since caches were last drained.
     high: AtomicUsize,
+    pub(crate) counters: Counters,
+}
+
+/// What the node was asked for and what it gave, in blocks, beside the objects that its classes count. Relaxed
+/// everywhere: figures.
+pub(crate) struct Counters {
+    /// Spans and mappings it gave.
+    pub(crate) blocks: AtomicU64,
+    /// Blocks that it gave although another was asked.
+    pub(crate) miss: AtomicU64,
+    /// Blocks that it was asked for and another gave.
+    pub(crate) foreign: AtomicU64,
+    /// Blocks that it gave to the CPUs of another.
+    pub(crate) other: AtomicU64,
+    /// Blocks that it gave in its turn.
+    pub(crate) interleave: AtomicU64,
 }
 
 /// One size class of a node, alone on its cache lines.
@@ -60,6 +76,8 @@ pub(crate) struct Pool {
     slabs: usize,
     /// Free objects in them.
     free: usize,
+    /// Objects that ever left slabs or barn: for a CPU, one by one or in a sheaf.
+    granted: u64,
 }
 
 /// All nodes; those that the machine does not have are never touched.
@@ -104,6 +122,8 @@ pub(crate) struct ClassUsage {
     pub(crate) free: usize,
     /// Objects in the barn.
     pub(crate) barn: usize,
+    /// Objects that were taken for a CPU.
+    pub(crate) granted: u64,
 }
 
 impl Node {
@@ -116,6 +136,13 @@ impl Node {
             slabs: AtomicUsize::new(0),
             scattered: AtomicUsize::new(0),
             high: AtomicUsize::new(0),
+            counters: Counters {
+                blocks: AtomicU64::new(0),
+                miss: AtomicU64::new(0),
+                foreign: AtomicU64::new(0),
+                other: AtomicU64::new(0),
+                interleave: AtomicU64::new(0),
+            },
         }
     }
 
@@ -126,14 +153,15 @@ impl Node {
 
     /// Takes a run of slices for this node.
     pub(crate) fn span(&self, slices: usize) -> Option<Span> {
-        let several = topology::machine().nodes > 1;
-        self.arena
-            .alloc(slices, several.then(|| self.number() as u32))
+        self.arena.alloc(slices, self.number())
     }
 
-    /// A full sheaf from the barn.
-    pub(crate) fn pop_barn(&self, class: usize) -> Option<Sheaf> {
-        let full = self.classes[class].0.lock().barn.pop()?;
+    /// A full sheaf of the barn, of which `granted` objects are for a CPU.
+    pub(crate) fn pop_barn(&self, class: usize, granted: usize) -> Option<Sheaf> {
+        let mut pool = self.classes[class].0.lock();
+        let full = pool.barn.pop()?;
+        pool.granted += granted as u64;
+        drop(pool);
         self.barns.fetch_sub(sheaf_bytes(class), Ordering::Relaxed);
         Some(full)
     }
@@ -278,7 +306,7 @@ impl Node {
     pub(crate) fn drain(&self) -> usize {
         let mut objects = 0;
         for class in 1..ROW {
-            while let Some(full) = self.pop_barn(class) {
+            while let Some(full) = self.pop_barn(class, 0) {
                 objects += full.objects(class).len();
                 self.flush(class, full);
             }
@@ -319,6 +347,7 @@ impl Node {
             slabs: pool.slabs,
             free: pool.free,
             barn: pool.barn.len() * SHAPES[class].sheaf,
+            granted: pool.granted,
         }
     }
 
@@ -340,6 +369,7 @@ impl Class {
             partial: [const { List::new() }; FULLNESS],
             slabs: 0,
             free: 0,
+            granted: 0,
         }))
     }
 }
@@ -370,6 +400,7 @@ impl Pool {
             self.relist(slab);
         }
         self.free -= taken;
+        self.granted += taken as u64;
         taken
     }
 

@@ -5,6 +5,7 @@
 
 use crate::config::MIN_ALIGN;
 use crate::heap;
+use crate::numa;
 pub use crate::scope::{begin, end_mode, end_no_reclaim, end_no_shrinker};
 
 /// A block of at least `size` bytes; null when there is no memory. A size of 0 gives a block like any other.
@@ -29,6 +30,39 @@ pub fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
         return core::ptr::null_mut();
     }
     heap::alloc(size, align)
+}
+
+/// As [`alloc_aligned`], on the NUMA node that the kernel calls `node`, and nowhere else. Null also when there is no such
+/// node, it has no memory that this process may use, or nodes are not told apart ([`crate::NumaPolicy`]).
+///
+/// With several nodes the block's pages are backed at once, and it is seen to that they lie there; where the system
+/// forbids that (a seccomp filter without `move_pages`) the answer is null. Reclaim touches that node alone.
+#[must_use]
+pub fn alloc_on_node(size: usize, align: usize, node: u32) -> *mut u8 {
+    if !align.is_power_of_two() {
+        return core::ptr::null_mut();
+    }
+    numa::alloc_on_node(size, align, node)
+}
+
+/// As [`alloc_aligned`], spread over all NUMA nodes: page by page when it is larger than 2 MiB, otherwise each block
+/// comes whole from the next node.
+#[must_use]
+pub fn alloc_interleaved(size: usize, align: usize) -> *mut u8 {
+    if !align.is_power_of_two() {
+        return core::ptr::null_mut();
+    }
+    numa::alloc_interleaved(size, align)
+}
+
+/// The NUMA node that a block belongs to, as the kernel calls it. Nothing for null, for large blocks that are spread, or
+/// when nodes are not told apart.
+///
+/// That is where its memory was asked for, and where it goes when it is freed. When a node's memory is used up the
+/// system may have taken another's: `get_mempolicy` or `move_pages` tell.
+#[must_use]
+pub fn node_of(block: *const u8) -> Option<u32> {
+    numa::id_of(block)
 }
 
 /// Frees a block; null does nothing.

@@ -52,14 +52,18 @@ const FOLLOW_SLEEP: Duration = Duration::from_millis(1);
 /// Threads that are reclaiming.
 static LEADERS: AtomicUsize = AtomicUsize::new(0);
 
-/// Runs `attempt`, which allocates or gives nothing; if it fails, reclaims and runs it again.
-pub(crate) fn with_reclaim(attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
-    attempt().or_else(|| reclaim(attempt))
+/// Runs `attempt`, which allocates or gives nothing; if it fails, reclaims and runs it again. Where only memory of one
+/// node would help, only that is reclaimed.
+pub(crate) fn with_reclaim(
+    only: Option<usize>,
+    attempt: &dyn Fn() -> Option<usize>,
+) -> Option<usize> {
+    attempt().or_else(|| reclaim(only, attempt))
 }
 
 #[cold]
 #[inline(never)]
-fn reclaim(attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
+fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
     count(&COUNTERS.failures);
     let mode = scope::current();
     if budget::reclaiming() || scope::in_no_reclaim() || mode == Some(Mode::NoWait) {
@@ -71,6 +75,7 @@ fn reclaim(attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
         let search = Search {
             request,
             attempt,
+            only,
             mode,
             until: start + LIMIT_NS,
         };
@@ -120,7 +125,7 @@ fn lead_counted(search: &Search<'_>) -> Option<usize> {
 
 /// Steps 2 to 7.
 fn lead(search: &Search<'_>) -> Option<usize> {
-    give_back();
+    give_back(search.only);
     let mut block = search.request.retry(search.attempt);
     let lacking = search.request.lacking();
     let mut last = Round::default();
@@ -129,7 +134,7 @@ fn lead(search: &Search<'_>) -> Option<usize> {
         let held = search.request.credit();
         last = Round::run(search, last.impatient);
         block = last.block.or_else(|| {
-            give_back();
+            give_back(search.only);
             search.request.retry(search.attempt)
         });
         freed += last.bytes;
@@ -156,14 +161,17 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     block
 }
 
-/// Drains all sheaves and barns, unmaps all spare mappings and purges all free spans. Bytes given back: to the system, or to this thread's request.
-pub(crate) fn give_back() {
+/// Drains all sheaves and barns, unmaps all spare mappings and purges all free spans, or those of one node. What is given
+/// back goes to the system, or to this thread's request.
+pub(crate) fn give_back(only: Option<usize>) {
     count(&COUNTERS.drains);
     count(&COUNTERS.purges);
-    drain::drain();
-    mapping::purge();
+    drain::drain(only);
+    mapping::purge(only);
     for node in node::all() {
-        node.arena.purge(0);
+        if only.is_none_or(|only| only == node.number()) {
+            node.arena.purge(0);
+        }
     }
 }
 

@@ -83,7 +83,9 @@ pub(crate) fn write(lacking: usize, last: &RoundFigures) {
     }
     let silent = SILENT.swap(0, Ordering::Relaxed);
     match lacking {
-        0 => say(format_args!("out of memory: the system gives no more")),
+        0 => say(format_args!(
+            "out of memory: the system or a node's budget gives no more"
+        )),
         bytes => say(format_args!("out of memory: {bytes} bytes over the budget")),
     }
     totals(&stats, silent);
@@ -99,10 +101,10 @@ pub(crate) fn write(lacking: usize, last: &RoundFigures) {
             false => "",
         }
     ));
-    for (index, node) in stats.known_nodes().iter().enumerate() {
+    for node in stats.known_nodes() {
         say(format_args!(
-            "  node {index}: {} bytes committed, {} of them free",
-            node.committed, node.free_spans
+            "  node {}: {} bytes backed of a budget of {}, {} of them free",
+            node.node, node.backed, node.budget, node.free_spans
         ));
     }
     classes(&stats);

@@ -18,6 +18,8 @@ use crate::topology;
 pub(crate) struct Search<'a> {
     pub(crate) request: &'a Request,
     pub(crate) attempt: &'a dyn Fn() -> Option<usize>,
+    /// The node that it insists on.
+    pub(crate) only: Option<usize>,
     pub(crate) mode: Option<Mode>,
     /// When its time is up, on the clock of `os::now_ns`.
     pub(crate) until: u64,
@@ -52,7 +54,7 @@ impl Search<'_> {
         let mut block = None;
         NOTIFIERS.walk(&walk, &mut |visit| {
             if visit.bytes > 0 {
-                drain::drain();
+                drain::drain(self.only);
                 block = self.request.retry(self.attempt);
             }
             flow(block)
@@ -97,7 +99,8 @@ impl Round {
             impatient,
             ..Self::default()
         };
-        let node = topology::machine().node_of(os::cpu());
+        let home = || topology::machine().home_of(os::cpu());
+        let node = search.only.unwrap_or_else(home);
         let mut value = SHRINKERS.value_after(None);
         while let Some(max_value) = value
             && round.block.is_none()
@@ -117,7 +120,8 @@ impl Round {
             }
             if SHRINKERS.has_async() && search.may_wait() {
                 background::start(node);
-                background::ask(node, max_value, priority, search.request.lacking());
+                let wide = search.only.is_none();
+                background::ask(node, max_value, priority, wide, search.request.lacking());
             }
         }
         if SHRINKERS.has_async() && search.may_wait() && !self.impatient {
@@ -129,9 +133,10 @@ impl Round {
 
     fn walk(&mut self, search: &Search<'_>, node: usize, max_value: u8, priority: u8) {
         count(&COUNTERS.walks);
+        let (node, nodes) = topology::machine().turns(node, search.only.is_none());
         let walk = Walk {
-            node: node as u32,
-            nodes: topology::machine().nodes as u32,
+            node,
+            nodes,
             priority,
             exhaustive: priority == 0,
             goal: search.request.lacking(),
@@ -180,7 +185,7 @@ impl Round {
         (self.untried, self.dirty) = (0, false);
         let held = search.request.credit();
         count(&COUNTERS.drains);
-        drain::drain();
+        drain::drain(search.only);
         let gained = search.request.credit().saturating_sub(held);
         add(&COUNTERS.credited, gained as u64);
         self.block = search.request.retry(search.attempt);

@@ -10,8 +10,8 @@
 pub(crate) struct Mapping {
     pub(crate) start: usize,
     pub(crate) len: usize,
-    /// The node for which it was made.
-    pub(crate) node: usize,
+    /// The node that it was made for and is charged to; `None` when it is spread over all, and charged to none.
+    pub(crate) node: Option<usize>,
 }
 
 /// Spares that are kept at most.
@@ -42,7 +42,7 @@ impl Spares {
     /// Adds a spare. When there are too many, the oldest comes back.
     pub(crate) fn push(&mut self, mapping: Mapping) -> Option<Mapping> {
         let crowded = self.slots.iter().all(Option::is_some);
-        let oldest = if crowded { self.pop() } else { None };
+        let oldest = if crowded { self.pop(None) } else { None };
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_none()) {
             *slot = Some(mapping);
             self.bytes += mapping.len;
@@ -50,13 +50,22 @@ impl Spares {
         oldest
     }
 
-    /// Takes the oldest.
-    pub(crate) fn pop(&mut self) -> Option<Mapping> {
-        self.remove(0)
+    /// Takes the oldest, or the oldest of one node.
+    pub(crate) fn pop(&mut self, only: Option<usize>) -> Option<Mapping> {
+        let wanted = |spare: &Mapping| only.is_none() || spare.node == only;
+        let oldest = |slot: &Option<Mapping>| slot.as_ref().is_some_and(wanted);
+        self.remove(self.slots.iter().position(oldest)?)
+    }
+
+    /// Bytes in those of one node.
+    pub(crate) fn bytes_of(&self, node: usize) -> usize {
+        let spares = self.slots.iter().flatten();
+        let there = spares.filter(|spare| spare.node == Some(node));
+        there.map(|spare| spare.len).sum()
     }
 
     /// Takes the spare of `node` that fits `len` best: the smallest that is large enough, else the largest.
-    pub(crate) fn take(&mut self, len: usize, node: usize) -> Option<Mapping> {
+    pub(crate) fn take(&mut self, len: usize, node: Option<usize>) -> Option<Mapping> {
         let fits = |spare: &Mapping| {
             spare.node == node && spare.len / STRETCH <= len && len / STRETCH <= spare.len
         };
@@ -84,7 +93,7 @@ mod tests {
         Mapping {
             start,
             len,
-            node: 0,
+            node: Some(0),
         }
     }
 
@@ -95,15 +104,25 @@ mod tests {
             assert_eq!(spares.push(mapping(start, len)), None);
         }
         assert_eq!(spares.bytes(), 620);
-        assert_eq!(spares.take(150, 1), None, "of another node");
-        assert_eq!(spares.take(150, 0), Some(mapping(3, 200)), "smallest above");
-        assert_eq!(spares.take(350, 0), Some(mapping(2, 300)), "largest below");
-        assert_eq!(spares.take(500, 0), None, "none of nearly that size");
-        assert_eq!(spares.take(4, 0), None, "nor here");
+        assert_eq!(spares.take(150, Some(1)), None, "of another node");
+        assert_eq!(
+            spares.take(150, Some(0)),
+            Some(mapping(3, 200)),
+            "smallest above"
+        );
+        assert_eq!(
+            spares.take(350, Some(0)),
+            Some(mapping(2, 300)),
+            "largest below"
+        );
+        assert_eq!(spares.take(500, Some(0)), None, "none of nearly that size");
+        assert_eq!(spares.take(4, Some(0)), None, "nor here");
         assert_eq!(spares.bytes(), 120);
-        assert_eq!(spares.pop(), Some(mapping(1, 100)));
-        assert_eq!(spares.pop(), Some(mapping(4, 20)));
-        assert_eq!((spares.pop(), spares.bytes()), (None, 0));
+        assert_eq!((spares.bytes_of(0), spares.bytes_of(1)), (120, 0));
+        assert_eq!(spares.pop(Some(1)), None, "none of that node");
+        assert_eq!(spares.pop(Some(0)), Some(mapping(1, 100)));
+        assert_eq!(spares.pop(None), Some(mapping(4, 20)));
+        assert_eq!((spares.pop(None), spares.bytes()), (None, 0));
     }
 
     #[test]

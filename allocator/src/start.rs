@@ -10,11 +10,11 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::budget;
 use crate::fork;
 use crate::lock::Lock;
-use crate::os;
+use crate::os::{self, NodeRules};
 use crate::report;
 use crate::stats;
 use crate::tables;
-use crate::topology::{self, Topology};
+use crate::topology::{self, NumaPolicy, Topology};
 
 /// Whether the tables are there.
 static STARTED: AtomicBool = AtomicBool::new(false);
@@ -38,8 +38,7 @@ fn start() -> bool {
     if STARTED.load(Ordering::Relaxed) {
         return true;
     }
-    let topology = Topology::read(os::environment(c"EBB_SYSFS"));
-    if !topology::set(topology) {
+    if !topology::set(read_topology()) {
         return false;
     }
     let fallback = is_set(os::environment(c"EBB_NO_RSEQ"));
@@ -51,6 +50,26 @@ fn start() -> bool {
     // Release: pairs with the Acquire in `ensure`.
     STARTED.store(true, Ordering::Release);
     true
+}
+
+fn read_topology() -> Topology {
+    let sysfs = os::environment(c"EBB_SYSFS");
+    // What the system allows says nothing about a made-up machine.
+    let rules = match sysfs {
+        Some(_) => NodeRules::NONE,
+        None => os::node_rules(),
+    };
+    let policy = os::environment(c"EBB_NUMA").and_then(|value| match value.to_bytes() {
+        b"local" => Some(NumaPolicy::Local),
+        b"interleave" => Some(NumaPolicy::Interleave),
+        b"off" => Some(NumaPolicy::Off),
+        b"" => None,
+        _ => {
+            os::say(b"ebbmalloc: EBB_NUMA: accepted: local, interleave, off\n");
+            None
+        }
+    });
+    Topology::read(sysfs, &rules, policy)
 }
 
 /// Whether the machine is known to have one node.
@@ -68,8 +87,14 @@ pub(crate) fn one_node() -> bool {
 /// - `EBB_REPORTS=0`: nothing is written to standard error when an allocation fails, see [`set_reports`](crate::set_reports).
 /// - `EBB_STATS=1`: writes the statistics to standard error when the process exits.
 ///
-/// Read even earlier, at the first allocation: `EBB_NO_RSEQ=1` (no restartable sequences) and `EBB_SYSFS=DIRECTORY` (another
-/// description of the machine), both for tests. In set-user-id programs the environment is ignored.
+/// Read even earlier, at the first allocation:
+///
+/// - `EBB_NUMA=local`, `interleave` or `off`: what is done about nodes, see [`NumaPolicy`]. Unless set, what the process
+///   was told by its memory policy (`numactl`), or else `local`.
+/// - `EBB_NO_RSEQ=1` (no restartable sequences) and `EBB_SYSFS=DIRECTORY` (another
+///   description of the machine), both for tests.
+///
+/// In set-user-id programs the environment is ignored.
 pub fn init_from_environment() {
     // Relaxed: nothing is published by it.
     if !ensure() || READ.swap(true, Ordering::Relaxed) {

@@ -9,10 +9,11 @@ use crate::budget;
 use crate::config::{MAX_NODES, ROW};
 use crate::drain;
 use crate::mapping;
-use crate::node;
+use crate::node::{self, Node};
 use crate::os;
 use crate::size_class::{LAST, SHAPES};
 use crate::tally::{COUNTERS, SHRINKERS};
+use crate::topology;
 
 /// A snapshot of the allocator, of about 6 KiB. All sizes in bytes.
 ///
@@ -46,14 +47,40 @@ pub struct Stats {
     pub reclaim: ReclaimStats,
 }
 
-/// One NUMA node's arena, in bytes.
+/// One NUMA node. Sizes in bytes.
+///
+/// The counters are those of the kernel's `numastat`, in blocks: objects that were taken for a CPU, one by one or in a
+/// sheaf (what sheaves then serve again and again is not counted), and larger blocks. The sums of `miss` and `foreign`
+/// over all nodes are equal.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct NodeStats {
-    /// Backed by the system.
-    pub committed: u64,
-    /// Of that, in free spans.
+    /// What the kernel calls it.
+    pub node: u64,
+    /// Backed by the system, for blocks and free spans.
+    pub backed: u64,
+    /// The node's budget; 0 when there is none.
+    pub budget: u64,
+    /// In blocks that the program holds.
+    pub in_use: u64,
+    /// In free objects in slabs.
+    pub free: u64,
+    /// In free objects kept in sheaves and barns.
+    pub cached: u64,
+    /// In free spans that are still backed.
     pub free_spans: u64,
+    /// Blocks it gave because it was asked.
+    pub hit: u64,
+    /// Blocks it gave because another had nothing left.
+    pub miss: u64,
+    /// Blocks it was asked for and another gave.
+    pub foreign: u64,
+    /// Of its hits, those that it gave because it was its turn.
+    pub interleave: u64,
+    /// Blocks it gave to threads on its own CPUs.
+    pub local: u64,
+    /// Blocks it gave to threads on others' CPUs.
+    pub other: u64,
 }
 
 /// One size class, over all nodes.
@@ -134,21 +161,15 @@ pub fn stats() -> Stats {
         classes: [ClassStats::default(); ROW],
         reclaim: ReclaimStats::now(),
     };
-    let mut committed = 0;
-    for (node, slot) in node::all().iter().zip(&mut stats.nodes) {
-        let (backed, idle) = node.arena.usage();
-        *slot = NodeStats {
-            committed: backed as u64,
-            free_spans: idle as u64,
-        };
-        committed += slot.committed;
-        stats.free_spans += slot.free_spans;
-    }
-    let mut unused = 0;
+    let (mut committed, mut unused) = (0, 0);
     for (class, slot) in stats.classes.iter_mut().enumerate().take(LAST + 1).skip(1) {
-        *slot = class_stats(class);
+        *slot = class_stats(class, &mut stats.nodes);
         stats.cached += slot.cached * slot.size;
         unused += slot.free * slot.size;
+    }
+    for (node, slot) in node::all().iter().zip(&mut stats.nodes) {
+        committed += slot.finish(node);
+        stats.free_spans += node.arena.usage().1 as u64;
     }
     let taken = committed.saturating_sub(stats.free_spans + stats.cached + unused);
     stats.in_use = taken + stats.mapped;
@@ -160,21 +181,72 @@ pub fn stats() -> Stats {
     stats
 }
 
-fn class_stats(class: usize) -> ClassStats {
-    let (mut slabs, mut free, mut cached) = (0, 0, drain::cached(class));
-    for node in node::all() {
+/// Figures of one class; adds to those of each node.
+fn class_stats(class: usize, nodes: &mut [NodeStats; MAX_NODES]) -> ClassStats {
+    let size = SHAPES[class].size as u64;
+    let mut cached = [0; MAX_NODES];
+    drain::cached(class, &mut cached);
+    let mut stats = ClassStats {
+        size,
+        ..ClassStats::default()
+    };
+    let each = node::all().iter().zip(nodes).zip(cached);
+    for ((node, slot), in_sheaves) in each {
         let usage = node.class_usage(class);
-        slabs += usage.slabs;
-        free += usage.free;
-        cached += usage.barn;
+        let cached = (in_sheaves + usage.barn) as u64;
+        let objects = (usage.slabs * SHAPES[class].capacity) as u64;
+        let in_use = objects.saturating_sub(usage.free as u64 + cached);
+        stats.slabs += usage.slabs as u64;
+        stats.in_use += in_use;
+        stats.free += usage.free as u64;
+        stats.cached += cached;
+        slot.cached += cached * size;
+        slot.free += usage.free as u64 * size;
+        slot.hit += usage.granted;
     }
-    let objects = slabs * SHAPES[class].capacity;
-    ClassStats {
-        size: SHAPES[class].size as u64,
-        slabs: slabs as u64,
-        in_use: objects.saturating_sub(free + cached) as u64,
-        free: free as u64,
-        cached: cached as u64,
+    stats
+}
+
+impl NodeStats {
+    /// Completes figures to which all classes were added. Bytes committed in the node's arena.
+    fn finish(&mut self, node: &Node) -> u64 {
+        // Relaxed: figures.
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let (committed, idle) = node.arena.usage();
+        let counters = &node.counters;
+        self.node = topology::machine().id(node.number()) as u64;
+        self.backed = node.arena.account.backed() as u64;
+        self.budget = node.arena.account.get().unwrap_or(0) as u64;
+        self.free_spans = (idle + mapping::spare_bytes_of(node.number())) as u64;
+        let unused = self.free_spans + self.cached + self.free;
+        self.in_use = self.backed.saturating_sub(unused);
+        let granted = self.hit + get(&counters.blocks);
+        self.miss = get(&counters.miss);
+        self.foreign = get(&counters.foreign);
+        self.interleave = get(&counters.interleave);
+        self.other = get(&counters.other);
+        self.hit = granted.saturating_sub(self.miss);
+        self.local = granted.saturating_sub(self.other);
+        committed as u64
+    }
+
+    /// Names and values, for the writers.
+    fn fields(&self) -> [(&'static str, u64); 13] {
+        [
+            ("node", self.node),
+            ("backed", self.backed),
+            ("budget", self.budget),
+            ("in_use", self.in_use),
+            ("free", self.free),
+            ("cached", self.cached),
+            ("free_spans", self.free_spans),
+            ("hit", self.hit),
+            ("miss", self.miss),
+            ("foreign", self.foreign),
+            ("interleave", self.interleave),
+            ("local", self.local),
+            ("other", self.other),
+        ]
     }
 }
 
@@ -262,12 +334,9 @@ impl Stats {
         write_members(out, &self.fields())?;
         out.write_str(",\"nodes\":[")?;
         for (index, node) in self.known_nodes().iter().enumerate() {
-            let (committed, free) = (node.committed, node.free_spans);
-            write!(
-                out,
-                "{}{{\"committed\":{committed},\"free_spans\":{free}}}",
-                comma(index)
-            )?;
+            write!(out, "{}{{", comma(index))?;
+            write_members(out, &node.fields())?;
+            out.write_str("}")?;
         }
         out.write_str("],\"classes\":[")?;
         for (index, class) in self.used_classes().enumerate() {
@@ -313,12 +382,13 @@ impl fmt::Display for Stats {
         for (name, value) in self.fields() {
             writeln!(out, "  {name:<16} {value:>14}")?;
         }
-        for (index, node) in self.known_nodes().iter().enumerate() {
-            writeln!(
-                out,
-                "node {index}: committed {} free spans {}",
-                node.committed, node.free_spans
-            )?;
+        for node in self.known_nodes() {
+            let [(_, id), figures @ ..] = node.fields();
+            write!(out, "node {id}:")?;
+            for (name, value) in figures {
+                write!(out, " {name} {value}")?;
+            }
+            writeln!(out)?;
         }
         writeln!(out, "reclaim:")?;
         for (name, value) in self.reclaim.fields() {

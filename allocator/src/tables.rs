@@ -70,18 +70,30 @@ pub(crate) fn start(fallback: bool) -> bool {
     fill(table(0), None);
     CLOSED.store(table(0).words, Ordering::Relaxed);
     for (index, slot) in FALLBACK.iter().enumerate() {
-        fill(table(1 + index), Some(machine.node_of(index)));
+        fill(table(1 + index), Some(fallback_home(index)));
         *slot.lock() = table(1 + index);
     }
     for cpu in 0..machine.cpus {
         let table = table(1 + FALLBACKS + cpu);
-        fill(table, Some(machine.node_of(cpu)));
+        fill(table, Some(machine.home_of(cpu)));
         open(cpu, table);
     }
     if !fallback && os::prepare_fences() {
         percpu::start(machine.cpus, &POP, &PUSH);
     }
     true
+}
+
+/// Which fallback table a CPU's threads use: one of its home, so that they get memory from there.
+pub(crate) fn fallback_of(cpu: usize) -> usize {
+    let machine = topology::machine();
+    let per_home = FALLBACKS / machine.nodes;
+    machine.home_of(cpu) + cpu % per_home * machine.nodes
+}
+
+/// The node whose objects the sheaves of a fallback table hold.
+pub(crate) fn fallback_home(index: usize) -> usize {
+    index % topology::machine().nodes
 }
 
 /// Writes the words of a new table that belongs to `home`, or is closed.
@@ -105,7 +117,7 @@ fn fill(table: Table, home: Option<usize>) {
 
 /// Points a CPU's row addresses at its table.
 pub(crate) fn open(cpu: usize, table: Table) {
-    let home = topology::machine().node_of(cpu);
+    let home = topology::machine().home_of(cpu);
     let row = table.words + home * ROW * size_of::<usize>();
     // Release, both: whoever reads the address sees the words that were written before. The sequences load it and then
     // what it names: a dependency, which x86-64 keeps in order.

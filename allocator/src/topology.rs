@@ -1,21 +1,28 @@
-//! The machine: how many CPUs there may be, and which NUMA node each belongs to.
+//! The machine: which CPUs there may be, which NUMA nodes have memory for us, and which of those is nearest to what.
 //!
-//! Read raw from sysfs, once. The directory can be another (`EBB_SYSFS`), so that tests run a made-up machine. What
+//! Read once, raw from sysfs. The directory can be another (`EBB_SYSFS`), so that tests run a made-up machine. What
 //! cannot be read is one node.
+//!
+//! A *node* is one that has memory which this process may use; nodes are numbered from 0 on without gaps, whatever
+//! numbers the kernel gives them (those are *ids*). Every CPU has a *home*, the node nearest to it: its own, or where
+//! that has no memory, or none for us, another. A node's *order* is all nodes, nearest first: where to look when it
+//! has nothing left. Among equally near ones each node of a group begins with another, so that one which is short does
+//! not bring all others to bear on the same neighbour.
 
 use core::ffi::CStr;
-use core::fmt::Write;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::config::{MAX_NODES, PAGE};
-use crate::os;
+use crate::os::{self, NODE_IDS, NodeRules, NodeSet};
+use crate::sysfs::Sysfs;
 
 /// CPUs that are told apart. CPUs beyond have no fast path.
 pub(crate) const MAX_CPUS: usize = 1024;
 
-/// Where the kernel describes the machine.
-const SYSFS: &CStr = c"/sys/devices/system";
+/// Distances as the kernel has them: of a node to itself, and of others if it does not say.
+const NEAREST: u8 = 10;
+const FAR: u8 = 20;
 
 /// The machine, once it was looked at.
 static MACHINE: AtomicPtr<Topology> = AtomicPtr::new(ptr::null_mut());
@@ -42,15 +49,37 @@ pub(crate) fn set(topology: Topology) -> bool {
     true
 }
 
+/// What the process does about nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NumaPolicy {
+    /// Memory of the node on which it is allocated, by default; of the nearest other when that has none left.
+    Local,
+    /// Every page from another node, by turns. Nodes are not told apart.
+    Interleave,
+    /// Whatever the system does, which is memory of the node that touches it first. Nodes are not told apart.
+    Off,
+}
+
 /// What is known of the machine.
 #[derive(Debug)]
 pub(crate) struct Topology {
     /// CPU ids are below this.
     pub(crate) cpus: usize,
-    /// Node ids are below this; at least 1.
+    /// How many nodes there are, at least 1.
     pub(crate) nodes: usize,
-    /// The node of each CPU.
-    node_of: [u8; MAX_CPUS],
+    pub(crate) policy: NumaPolicy,
+    /// Whether the kernel knows these nodes: they are not made up.
+    pub(crate) real: bool,
+    /// All ids with memory for us.
+    usable: NodeSet,
+    /// We are bound to them, and must bind what we map.
+    bound: bool,
+    /// The id of each node.
+    ids: [u16; MAX_NODES],
+    /// The home of each CPU.
+    homes: [u8; MAX_CPUS],
+    /// The order of each node, itself first.
+    orders: [[u8; MAX_NODES]; MAX_NODES],
 }
 
 impl Topology {
@@ -59,144 +88,174 @@ impl Topology {
         Self {
             cpus: 1,
             nodes: 1,
-            node_of: [0; MAX_CPUS],
+            policy: NumaPolicy::Local,
+            real: false,
+            usable: NodeSet::NONE,
+            bound: false,
+            ids: [0; MAX_NODES],
+            homes: [0; MAX_CPUS],
+            orders: [[0; MAX_NODES]; MAX_NODES],
         }
     }
 
-    /// The machine that `sysfs` describes, or the kernel.
-    pub(crate) fn read(sysfs: Option<&CStr>) -> Self {
-        let root = sysfs.unwrap_or(SYSFS);
+    /// The machine that `sysfs` describes, or the kernel, as far as `rules` allow. The policy is the rules' own if not
+    /// given.
+    pub(crate) fn read(
+        sysfs: Option<&CStr>,
+        rules: &NodeRules,
+        policy: Option<NumaPolicy>,
+    ) -> Self {
         let mut machine = Self::single();
-        read_list(root, format_args!("cpu/possible"), &mut |cpu| {
+        machine.real = sysfs.is_none();
+        machine.bound = rules.bound;
+        let sysfs = Sysfs::new(sysfs);
+        sysfs.list(format_args!("cpu/possible"), &mut |cpu| {
             machine.cpus = machine.cpus.max(cpu + 1).min(MAX_CPUS);
         });
-        let mut nodes = 1;
-        read_list(root, format_args!("node/possible"), &mut |node| {
-            nodes = nodes.max(node + 1).min(MAX_NODES);
+        sysfs.list(format_args!("node/has_memory"), &mut |id| {
+            machine.usable.add(id);
         });
-        for node in 0..nodes {
-            read_list(root, format_args!("node/node{node}/cpulist"), &mut |cpu| {
-                if let Some(slot) = machine.node_of.get_mut(cpu) {
-                    *slot = node as u8;
-                    machine.nodes = machine.nodes.max(node + 1);
-                }
-            });
+        machine.usable = machine.usable.and(&rules.allowed);
+        machine.policy = policy.unwrap_or(match rules.interleaved {
+            // As the system does it, pages are interleaved: that is what it was told.
+            true => NumaPolicy::Off,
+            false => NumaPolicy::Local,
+        });
+        if machine.policy == NumaPolicy::Local {
+            machine.read_nodes(sysfs, &rules.preferred);
         }
         machine
     }
 
-    /// The node of a CPU.
-    pub(crate) fn node_of(&self, cpu: usize) -> usize {
-        self.node_of.get(cpu).map_or(0, |node| usize::from(*node))
-    }
-}
-
-/// Calls `f` with every number in the kernel's list file `root/name`, like `0-3,8`.
-fn read_list(root: &CStr, name: core::fmt::Arguments<'_>, f: &mut dyn FnMut(usize)) {
-    let mut path = Path {
-        bytes: [0; 512],
-        len: 0,
-    };
-    let Ok(root) = root.to_str() else { return };
-    if write!(path, "{root}/{name}").is_err() {
-        return;
-    }
-    let Ok(path) = CStr::from_bytes_until_nul(&path.bytes) else {
-        return;
-    };
-    let mut buffer = [0; 4096];
-    let Some(text) = os::read_file(path, &mut buffer) else {
-        return;
-    };
-    for part in text.trim_ascii().split(|byte| *byte == b',') {
-        let mut ends = part.splitn(2, |byte| *byte == b'-').map(number);
-        let Some(Some(first)) = ends.next() else {
-            continue;
-        };
-        let last = ends.next().flatten().unwrap_or(first);
-        (first..=last.min(first + MAX_CPUS)).for_each(&mut *f);
-    }
-}
-
-fn number(digits: &[u8]) -> Option<usize> {
-    core::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// A path under construction; the last byte stays 0.
-struct Path {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Write for Path {
-    fn write_str(&mut self, part: &str) -> core::fmt::Result {
-        let end = self.len + part.len();
-        if end >= self.bytes.len() {
-            return Err(core::fmt::Error);
+    /// Reads which nodes there are, their distances and their CPUs.
+    fn read_nodes(&mut self, sysfs: Sysfs<'_>, preferred: &NodeSet) {
+        self.nodes = 0;
+        for (id, slot) in self.usable.ids().zip(&mut self.ids) {
+            *slot = id as u16;
+            self.nodes += 1;
         }
-        self.bytes[self.len..end].copy_from_slice(part.as_bytes());
-        self.len = end;
-        Ok(())
+        if self.nodes < 2 {
+            self.nodes = 1;
+            return;
+        }
+        let mut online = NodeSet::NONE;
+        sysfs.list(format_args!("node/online"), &mut |id| online.add(id));
+        for node in 0..self.nodes {
+            let distances = Distances::read(sysfs, self.id(node), &online);
+            self.orders[node] = self.order(node, &distances);
+        }
+        let wanted = preferred.and(&self.usable);
+        for id in online.ids() {
+            let distances = Distances::read(sysfs, id, &online);
+            let home = self.nearest(id, &distances, &wanted) as u8;
+            sysfs.list(format_args!("node/node{id}/cpulist"), &mut |cpu| {
+                if let Some(slot) = self.homes.get_mut(cpu) {
+                    *slot = home;
+                }
+            });
+        }
+    }
+
+    /// All nodes, nearest to `node` first.
+    fn order(&self, node: usize, distances: &Distances) -> [u8; MAX_NODES] {
+        let mut order = [0; MAX_NODES];
+        let known = &mut order[..self.nodes];
+        known.iter_mut().zip(0..).for_each(|(slot, n)| *slot = n);
+        let distance = |n: &u8| distances.to(self.id(usize::from(*n)));
+        known.sort_unstable_by_key(|n| (usize::from(*n) != node, distance(n), *n));
+        let mut rest = &mut known[1..];
+        while let Some(first) = rest.first() {
+            let near = distance(first);
+            let equals = rest.iter().take_while(|n| distance(n) == near).count();
+            let (group, further) = rest.split_at_mut(equals);
+            group.rotate_left(node % equals);
+            rest = further;
+        }
+        order
+    }
+
+    /// The node nearest to id `id`, one of `wanted` if there are any.
+    fn nearest(&self, id: usize, distances: &Distances, wanted: &NodeSet) -> usize {
+        let fits = |node: &usize| wanted.is_empty() || wanted.has(self.id(*node));
+        let far = |node: &usize| (self.id(*node) != id, distances.to(self.id(*node)));
+        (0..self.nodes).filter(fits).min_by_key(far).unwrap_or(0)
+    }
+
+    /// The home of a CPU.
+    pub(crate) fn home_of(&self, cpu: usize) -> usize {
+        self.homes.get(cpu).map_or(0, |node| usize::from(*node))
+    }
+
+    /// All nodes, nearest to `node` first: itself, then the others.
+    pub(crate) fn order_of(&self, node: usize) -> impl Iterator<Item = usize> {
+        self.orders[node][..self.nodes]
+            .iter()
+            .map(|node| usize::from(*node))
+    }
+
+    /// The kernel's number of a node.
+    pub(crate) fn id(&self, node: usize) -> usize {
+        usize::from(self.ids[node])
+    }
+
+    /// The node with an id, if nodes are told apart and it has memory for us.
+    pub(crate) fn node_with(&self, id: usize) -> Option<usize> {
+        let known = self.policy == NumaPolicy::Local;
+        (0..self.nodes).find(|node| known && self.id(*node) == id)
+    }
+
+    /// Where a walk over shrinkers, which know nodes by their ids, is to begin for `node`, and how many nodes are to
+    /// follow: all ids, or this alone.
+    pub(crate) fn turns(&self, node: usize, all: bool) -> (u32, u32) {
+        let last = (0..self.nodes).map(|node| self.id(node)).max().unwrap_or(0);
+        let turns = if all { last + 1 } else { 1 };
+        (self.id(node) as u32, turns as u32)
+    }
+
+    /// Has fresh address space backed by memory of `node`, where there is a choice.
+    pub(crate) fn place(&self, start: NonNull<u8>, len: usize, node: usize) {
+        match self.policy {
+            NumaPolicy::Local if self.nodes > 1 && self.bound => {
+                os::prefer_within(start, len, self.id(node), &self.usable);
+            }
+            NumaPolicy::Local if self.nodes > 1 => os::prefer(start, len, self.id(node)),
+            NumaPolicy::Interleave => self.spread(start, len),
+            _ => {}
+        }
+    }
+
+    /// Has fresh address space backed by memory of all nodes, page by page.
+    pub(crate) fn spread(&self, start: NonNull<u8>, len: usize) {
+        if !self.usable.is_empty() {
+            os::interleave(start, len, &self.usable);
+        }
+    }
+}
+
+/// How far all ids are from one.
+struct Distances([u8; NODE_IDS]);
+
+impl Distances {
+    /// The kernel lists them for the nodes that are online.
+    fn read(sysfs: Sysfs<'_>, id: usize, online: &NodeSet) -> Self {
+        let mut distances = Self([FAR; NODE_IDS]);
+        if let Some(own) = distances.0.get_mut(id) {
+            *own = NEAREST;
+        }
+        let mut columns = online.ids();
+        sysfs.numbers(format_args!("node/node{id}/distance"), &mut |distance| {
+            if let Some(slot) = columns.next().and_then(|to| distances.0.get_mut(to)) {
+                *slot = u8::try_from(distance).unwrap_or(u8::MAX);
+            }
+        });
+        distances
+    }
+
+    fn to(&self, id: usize) -> u8 {
+        self.0.get(id).copied().unwrap_or(u8::MAX)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::CString;
-    use std::fs;
-
-    fn machine(files: &[(&str, &str)], check: impl FnOnce(Topology)) {
-        let root = std::env::temp_dir().join(format!("ebb-sysfs-{}-{files:p}", std::process::id()));
-        for (name, text) in files {
-            let path = root.join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        let c_path = CString::new(root.to_str().unwrap()).unwrap();
-        check(Topology::read(Some(&c_path)));
-        fs::remove_dir_all(root).unwrap();
-    }
-
-    #[test]
-    fn eight_nodes_with_sparse_ids() {
-        let files = [
-            ("cpu/possible", "0-63\n"),
-            ("node/possible", "0-9\n"),
-            ("node/node0/cpulist", "0-7,32-39\n"),
-            ("node/node3/cpulist", "8-15\n"),
-            ("node/node5/cpulist", "\n"),
-            ("node/node9/cpulist", "16,18,20\n"),
-        ];
-        machine(&files, |machine| {
-            assert_eq!((machine.cpus, machine.nodes), (64, 10));
-            assert_eq!(
-                [0, 39, 8, 15, 18].map(|cpu| machine.node_of(cpu)),
-                [0, 0, 3, 3, 9]
-            );
-            assert_eq!(machine.node_of(17), 0, "nobody's CPU is node 0's");
-            assert_eq!(machine.node_of(100_000), 0);
-        });
-    }
-
-    #[test]
-    fn rubbish_is_one_node() {
-        let files = [
-            ("cpu/possible", "zero to three"),
-            ("node/possible", "-,5-,-9,"),
-            ("node/node0/cpulist", "99999999999999999999"),
-        ];
-        machine(&files, |machine| {
-            assert_eq!((machine.cpus, machine.nodes), (1, 1));
-        });
-        let nowhere = Topology::read(Some(c"/nonexistent"));
-        assert_eq!((nowhere.cpus, nowhere.nodes), (1, 1));
-    }
-
-    #[test]
-    fn this_machine_has_cpus() {
-        let here = Topology::read(None);
-        assert!(here.cpus >= std::thread::available_parallelism().unwrap().get());
-        assert!(here.nodes >= 1);
-    }
-}
+#[path = "topology_tests.rs"]
+mod tests;

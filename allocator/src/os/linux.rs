@@ -138,29 +138,6 @@ pub(crate) unsafe fn remap(start: NonNull<u8>, old: usize, new: usize) -> Option
     Some(room)
 }
 
-/// Asks for memory of NUMA node `node` behind a range. A wish: the system may take other nodes.
-pub(crate) fn bind(start: NonNull<u8>, len: usize, node: u32) {
-    const MPOL_PREFERRED: c_int = 1;
-    let mut mask = [0_u64; 16];
-    let Some(word) = mask.get_mut(node as usize / 64) else {
-        return;
-    };
-    *word = 1 << (node % 64);
-    let bits = mask.len() * 64;
-    // SAFETY: sets a policy for address space of ours; the mask is as long as it says.
-    unsafe {
-        libc::syscall(
-            libc::SYS_mbind,
-            start.as_ptr(),
-            len,
-            MPOL_PREFERRED,
-            mask.as_ptr(),
-            bits,
-            0,
-        )
-    };
-}
-
 const MEMBARRIER_FENCE_RSEQ: c_int = 1 << 7;
 const MEMBARRIER_REGISTER_RSEQ: c_int = 1 << 8;
 const MEMBARRIER_FLAG_CPU: c_int = 1;

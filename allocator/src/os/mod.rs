@@ -4,6 +4,7 @@
 //! with glibc); elsewhere its operations always fail and the callers take their fallback.
 
 mod linux;
+mod numa;
 mod text;
 mod thread;
 
@@ -27,9 +28,12 @@ mod thread_word;
 compile_error!("ebbmalloc runs on 64-bit Linux");
 
 pub(crate) use linux::{
-    KeepErrno, advise_huge, advise_small, at_exit, at_fork, bind, cpu, discard, environment,
+    KeepErrno, advise_huge, advise_small, at_exit, at_fork, cpu, discard, environment,
     fence_all_cpus, fence_cpu, map, map_aligned, now_ns, physical_memory, prepare_fences,
     read_file, remap, sleep_us, unmap, yield_now,
+};
+pub(crate) use numa::{
+    NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, prefer, prefer_within,
 };
 pub(crate) use text::{Line, abort, say};
 pub(crate) use thread::{spawn, wait, wake};
