@@ -201,6 +201,67 @@ typedef struct ebb_stats_t {
 } ebb_stats_t;
 
 /**
+ * What `ebb_get_node_stats` gives. Later versions add fields at the end.
+ *
+ * The counters are those of the kernel's numastat, in blocks: objects that were taken for a CPU, one by one or many at a
+ * time, and larger blocks.
+ */
+typedef struct ebb_node_stats_t {
+  /**
+   * `sizeof(ebb_node_stats_t)`, set by the caller.
+   */
+  size_t size;
+  /**
+   * Bytes backed by the operating system, for blocks and free spans.
+   */
+  uint64_t backed;
+  /**
+   * The node's budget, in bytes; 0 when there is none.
+   */
+  uint64_t budget;
+  /**
+   * Bytes in blocks that the program holds.
+   */
+  uint64_t in_use;
+  /**
+   * Bytes in free blocks in partly used slabs.
+   */
+  uint64_t free;
+  /**
+   * Bytes in free blocks kept close to the CPUs.
+   */
+  uint64_t cached;
+  /**
+   * Bytes in whole free spans that are still backed.
+   */
+  uint64_t free_spans;
+  /**
+   * Blocks it gave because it was asked.
+   */
+  uint64_t hit;
+  /**
+   * Blocks it gave because another had nothing left.
+   */
+  uint64_t miss;
+  /**
+   * Blocks it was asked for and another gave.
+   */
+  uint64_t foreign;
+  /**
+   * Of its hits, those that it gave because it was its turn.
+   */
+  uint64_t interleave;
+  /**
+   * Blocks it gave to threads on its own CPUs.
+   */
+  uint64_t local;
+  /**
+   * Blocks it gave to threads on others' CPUs.
+   */
+  uint64_t other;
+} ebb_node_stats_t;
+
+/**
  * What a walk tells a callback.
  */
 typedef struct ebb_shrink_control_t {
@@ -361,6 +422,34 @@ void *ebb_realloc(void *block,
 EBB_NOTHROW;
 
 /**
+ * A new block of at least `size` bytes on the NUMA node that the kernel calls `node`, and nowhere else.
+ *
+ * With several nodes its pages are backed at once. NULL, and `errno` is ENOMEM, when the node has no memory left, there
+ * is no such node, or the system does not let the process see where its pages lie. Reclaim touches that node alone.
+ *
+ */
+EBB_ATTR(malloc, alloc_size(1))
+void *ebb_malloc_on_node(size_t size,
+                         uint32_t node)
+EBB_NOTHROW;
+
+/**
+ * A new block of at least `size` bytes, spread over all NUMA nodes: page by page when it is larger than 2 MiB, otherwise
+ * each block comes whole from the next node.
+ *
+ */
+EBB_ATTR(malloc, alloc_size(1))
+void *ebb_malloc_interleaved(size_t size)
+EBB_NOTHROW;
+
+/**
+ * The NUMA node that a block belongs to, as the kernel calls it; -1 for large blocks that are spread, for what is no block
+ * of this allocator, and when nodes are not told apart.
+ */
+int ebb_node_of(const void *block)
+EBB_NOTHROW;
+
+/**
  * As `ebb_realloc` to `count` elements of `size` bytes each.
  *
  * A product that overflows gives NULL, `errno` is ENOMEM, and the old block is still there.
@@ -506,6 +595,20 @@ void ebb_set_reserve(size_t bytes) EBB_NOTHROW;
 size_t ebb_get_reserve(void) EBB_NOTHROW;
 
 /**
+ * Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks. 0 is no limit.
+ *
+ * Beyond it blocks come from the next nearest node. Gives 0, or EINVAL when there is no such node.
+ */
+int ebb_set_node_budget(uint32_t node,
+                        size_t bytes)
+EBB_NOTHROW;
+
+/**
+ * The budget of a NUMA node, in bytes; 0 when it has none.
+ */
+size_t ebb_get_node_budget(uint32_t node) EBB_NOTHROW;
+
+/**
  * How many bytes the operating system backs now: what the budget limits. Costs one read of memory.
  */
 size_t ebb_backed(void) EBB_NOTHROW;
@@ -540,6 +643,21 @@ EBB_NOTHROW;
  */
 EBB_ATTR(nonnull(1))
 int ebb_get_stats(struct ebb_stats_t *stats)
+EBB_NOTHROW;
+
+/**
+ * Fills `*stats` with the figures of the NUMA node that the kernel calls `node`, as `ebb_get_stats` does.
+ *
+ * Gives 0, or EINVAL when there is no such node or the size is too small for the size field itself.
+ *
+ * # Safety
+ *
+ * As many bytes as `stats->size` says may be written.
+ *
+ */
+EBB_ATTR(nonnull(2))
+int ebb_get_node_stats(uint32_t node,
+                       struct ebb_node_stats_t *stats)
 EBB_NOTHROW;
 
 /**

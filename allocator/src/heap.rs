@@ -252,7 +252,7 @@ fn stays(address: usize, old: usize, size: usize, align: usize) -> bool {
 }
 
 /// What a slow path answers: the block, with `errno` as it was; or null, with `errno` at ENOMEM.
-fn answer(errno: KeepErrno, block: Option<usize>) -> *mut u8 {
+pub(crate) fn answer(errno: KeepErrno, block: Option<usize>) -> *mut u8 {
     if block.is_none() {
         errno.out_of_memory();
     }

@@ -28,21 +28,20 @@ pub(crate) fn with_id(id: u32) -> Option<&'static Node> {
 
 /// A block on the node that the kernel calls `id`; null when that has no memory for it.
 pub(crate) fn alloc_on_node(size: usize, align: usize, id: u32) -> *mut u8 {
-    let _errno = KeepErrno::new();
-    let Some(node) = with_id(id) else {
-        return ptr::null_mut();
-    };
-    let number = node.number();
-    let block = reclaim::with_reclaim(Some(number), &|| {
-        let block = place(size, align, Placement::only(number))?;
-        if is_there(block, size, id) {
-            return Some(block);
-        }
-        // SAFETY: new, and seen by nobody else.
-        unsafe { heap::free(ptr::with_exposed_provenance_mut(block)) };
-        None
+    let errno = KeepErrno::new();
+    let block = with_id(id).and_then(|node| {
+        let number = node.number();
+        reclaim::with_reclaim(Some(number), &|| {
+            let block = place(size, align, Placement::only(number))?;
+            if is_there(block, size, id) {
+                return Some(block);
+            }
+            // SAFETY: new, and seen by nobody else.
+            unsafe { heap::free(ptr::with_exposed_provenance_mut(block)) };
+            None
+        })
     });
-    block.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
+    heap::answer(errno, block)
 }
 
 /// Whether a new block really lies on a node, moved there if need be: the system's memory of the node may be used up,
@@ -61,18 +60,18 @@ fn is_there(block: usize, size: usize, id: u32) -> bool {
 
 /// A block spread over all nodes: page by page when it is large, else whole blocks by turns.
 pub(crate) fn alloc_interleaved(size: usize, align: usize) -> *mut u8 {
-    let _errno = KeepErrno::new();
-    if size > MAX_SIZE || align > MAX_SIZE || !start::ensure() {
-        return ptr::null_mut();
-    }
-    let block = reclaim::with_reclaim(None, &|| {
-        if size > MAX_SPAN {
-            Some(mapping::alloc(size, align, None)?.0)
-        } else {
-            place(size, align, Placement::in_turn())
-        }
+    let errno = KeepErrno::new();
+    let possible = size <= MAX_SIZE && align <= MAX_SIZE && start::ensure();
+    let block = possible.then(|| {
+        reclaim::with_reclaim(None, &|| {
+            if size > MAX_SPAN {
+                Some(mapping::alloc(size, align, None)?.0)
+            } else {
+                place(size, align, Placement::in_turn())
+            }
+        })
     });
-    block.map_or(ptr::null_mut(), ptr::with_exposed_provenance_mut)
+    heap::answer(errno, block.flatten())
 }
 
 fn place(size: usize, align: usize, placement: Placement) -> Option<usize> {

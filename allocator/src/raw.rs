@@ -55,8 +55,8 @@ pub fn alloc_interleaved(size: usize, align: usize) -> *mut u8 {
     numa::alloc_interleaved(size, align)
 }
 
-/// The NUMA node that a block belongs to, as the kernel calls it. Nothing for null, for large blocks that are spread, or
-/// when nodes are not told apart.
+/// The NUMA node that a block belongs to, as the kernel calls it. Nothing for large blocks that are spread, for what is no
+/// block of this allocator, or when nodes are not told apart.
 ///
 /// That is where its memory was asked for, and where it goes when it is freed. When a node's memory is used up the
 /// system may have taken another's: `get_mempolicy` or `move_pages` tell.

@@ -310,8 +310,9 @@ impl Stats {
         ]
     }
 
-    /// The nodes there are.
-    pub(crate) fn known_nodes(&self) -> &[NodeStats] {
+    /// The nodes there are: those with memory that this process may use.
+    #[must_use]
+    pub fn known_nodes(&self) -> &[NodeStats] {
         &self.nodes[..(self.node_count as usize).min(MAX_NODES)]
     }
 

@@ -37,6 +37,21 @@ pub extern "C" fn ebb_get_reserve() -> usize {
     ebb::reserve()
 }
 
+/// Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks. 0 is no limit.
+///
+/// Beyond it blocks come from the next nearest node. Gives 0, or EINVAL when there is no such node.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_set_node_budget(node: u32, bytes: usize) -> c_int {
+    let set = ebb::set_node_budget(node, (bytes > 0).then_some(bytes));
+    if set { 0 } else { libc::EINVAL }
+}
+
+/// The budget of a NUMA node, in bytes; 0 when it has none.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_get_node_budget(node: u32) -> usize {
+    ebb::node_budget(node).unwrap_or(0)
+}
+
 /// How many bytes the operating system backs now: what the budget limits. Costs one read of memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_backed() -> usize {
@@ -166,6 +181,88 @@ pub unsafe extern "C" fn ebb_get_stats(stats: *mut EbbStats) -> c_int {
     let now = EbbStats { size, ..totals() };
     // SAFETY: the caller's clause: `size`, at most what it said, may be written. `now` is at least as large.
     unsafe { ptr::copy_nonoverlapping((&raw const now).cast::<u8>(), stats.cast::<u8>(), size) };
+    0
+}
+
+/// What `ebb_get_node_stats` gives. Later versions add fields at the end.
+///
+/// The counters are those of the kernel's numastat, in blocks: objects that were taken for a CPU, one by one or many at a
+/// time, and larger blocks.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct EbbNodeStats {
+    /// `sizeof(ebb_node_stats_t)`, set by the caller.
+    pub size: usize,
+    /// Bytes backed by the operating system, for blocks and free spans.
+    pub backed: u64,
+    /// The node's budget, in bytes; 0 when there is none.
+    pub budget: u64,
+    /// Bytes in blocks that the program holds.
+    pub in_use: u64,
+    /// Bytes in free blocks in partly used slabs.
+    pub free: u64,
+    /// Bytes in free blocks kept close to the CPUs.
+    pub cached: u64,
+    /// Bytes in whole free spans that are still backed.
+    pub free_spans: u64,
+    /// Blocks it gave because it was asked.
+    pub hit: u64,
+    /// Blocks it gave because another had nothing left.
+    pub miss: u64,
+    /// Blocks it was asked for and another gave.
+    pub foreign: u64,
+    /// Of its hits, those that it gave because it was its turn.
+    pub interleave: u64,
+    /// Blocks it gave to threads on its own CPUs.
+    pub local: u64,
+    /// Blocks it gave to threads on others' CPUs.
+    pub other: u64,
+}
+
+/// Fills `*stats` with the figures of the NUMA node that the kernel calls `node`, as `ebb_get_stats` does.
+///
+/// Gives 0, or EINVAL when there is no such node or the size is too small for the size field itself.
+///
+/// # Safety
+///
+/// As many bytes as `stats->size` says may be written.
+///
+/// cbindgen:prefix=EBB_ATTR(nonnull(2))
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_get_node_stats(node: u32, stats: *mut EbbNodeStats) -> c_int {
+    let now = ebb::stats();
+    let found = now
+        .known_nodes()
+        .iter()
+        .find(|known| known.node == u64::from(node));
+    let Some(found) = found else {
+        return libc::EINVAL;
+    };
+    // SAFETY: the caller's clause; the size is the first field.
+    let room = unsafe { stats.cast::<usize>().read() };
+    let size = room.min(size_of::<EbbNodeStats>());
+    if size < size_of::<usize>() {
+        return libc::EINVAL;
+    }
+    let figures = EbbNodeStats {
+        size,
+        backed: found.backed,
+        budget: found.budget,
+        in_use: found.in_use,
+        free: found.free,
+        cached: found.cached,
+        free_spans: found.free_spans,
+        hit: found.hit,
+        miss: found.miss,
+        foreign: found.foreign,
+        interleave: found.interleave,
+        local: found.local,
+        other: found.other,
+    };
+    // SAFETY: the caller's clause: `size`, at most what it said, may be written. The figures are at least as large.
+    unsafe {
+        ptr::copy_nonoverlapping((&raw const figures).cast::<u8>(), stats.cast::<u8>(), size)
+    };
     0
 }
 

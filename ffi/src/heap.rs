@@ -10,6 +10,9 @@ use ebb::raw;
 /// The largest power of two: no larger alignment exists.
 const MAX_ALIGN: usize = 1 << (usize::BITS - 1);
 
+/// Every block is aligned to this.
+const MIN_ALIGN: usize = 16;
+
 /// This thread's `errno`.
 fn errno() -> *mut c_int {
     // SAFETY: the C library always gives a valid pointer, to a word of this thread alone.
@@ -77,6 +80,33 @@ pub unsafe extern "C" fn ebb_realloc(block: *mut c_void, size: usize) -> *mut c_
     }
     // SAFETY: the caller's clause: NULL or a live block, not used again after a success.
     unsafe { raw::realloc(block.cast(), size) }.cast()
+}
+
+/// A new block of at least `size` bytes on the NUMA node that the kernel calls `node`, and nowhere else.
+///
+/// With several nodes its pages are backed at once. NULL, and `errno` is ENOMEM, when the node has no memory left, there
+/// is no such node, or the system does not let the process see where its pages lie. Reclaim touches that node alone.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_malloc_on_node(size: usize, node: u32) -> *mut c_void {
+    raw::alloc_on_node(size, MIN_ALIGN, node).cast()
+}
+
+/// A new block of at least `size` bytes, spread over all NUMA nodes: page by page when it is larger than 2 MiB, otherwise
+/// each block comes whole from the next node.
+///
+/// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1))
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_malloc_interleaved(size: usize) -> *mut c_void {
+    raw::alloc_interleaved(size, MIN_ALIGN).cast()
+}
+
+/// The NUMA node that a block belongs to, as the kernel calls it; -1 for large blocks that are spread, for what is no block
+/// of this allocator, and when nodes are not told apart.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_node_of(block: *const c_void) -> c_int {
+    raw::node_of(block.cast()).map_or(-1, u32::cast_signed)
 }
 
 /// As `ebb_realloc` to `count` elements of `size` bytes each.

@@ -87,6 +87,33 @@ static void statistics(void) {
     CHECK(strcmp(ebb_version(), EBB_VERSION) == 0);
 }
 
+static void nodes(void) {
+    void *block = ebb_malloc(100), *large = ebb_malloc(5 << 20);
+    int node = ebb_node_of(block);
+    CHECK(node >= 0 && ebb_node_of(large) >= 0 && ebb_node_of(NULL) == -1 && ebb_node_of(&node) == -1);
+    void *there = ebb_malloc_on_node(100, (unsigned)node);
+    CHECK(there && ebb_node_of(there) == node);
+    errno = 0;
+    CHECK(ebb_malloc_on_node(100, 5000) == NULL && errno == ENOMEM);
+    void *spread = ebb_malloc_interleaved(5 << 20);
+    CHECK(spread && ebb_node_of(spread) == -1);
+    memset(spread, 1, 5 << 20);
+
+    CHECK(ebb_set_node_budget(5000, 1) == EINVAL && ebb_get_node_budget((unsigned)node) == 0);
+    CHECK(ebb_set_node_budget((unsigned)node, 16 << 20) == 0 && ebb_get_node_budget((unsigned)node) == 16 << 20);
+    errno = 0;
+    CHECK(ebb_malloc_on_node(32 << 20, (unsigned)node) == NULL && errno == ENOMEM);
+    ebb_node_stats_t stats;
+    stats.size = sizeof stats;
+    CHECK(ebb_get_node_stats((unsigned)node, &stats) == 0 && stats.size == sizeof stats);
+    CHECK(stats.budget == 16 << 20 && stats.in_use >= (5 << 20) + 200 && stats.hit > 0);
+    CHECK(ebb_get_node_stats(5000, &stats) == EINVAL);
+    stats.size = 3;
+    CHECK(ebb_get_node_stats((unsigned)node, &stats) == EINVAL);
+    CHECK(ebb_set_node_budget((unsigned)node, 0) == 0 && ebb_get_node_budget((unsigned)node) == 0);
+    ebb_free(block), ebb_free(large), ebb_free(there), ebb_free(spread);
+}
+
 /* A cache of blocks of one size. */
 typedef struct {
     pthread_mutex_t lock;
@@ -255,6 +282,7 @@ int main(void) {
     aligned_blocks();
     budgets();
     statistics();
+    nodes();
     shrinkers();
     bad_shrinkers();
     asynchronous();

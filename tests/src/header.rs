@@ -15,8 +15,9 @@ const SOURCES: [&str; 6] = [
 ];
 
 /// What C calls the Rust types.
-const NAMES: [(&str, &str); 8] = [
+const NAMES: [(&str, &str); 9] = [
     ("EbbStats", "ebb_stats_t"),
+    ("EbbNodeStats", "ebb_node_stats_t"),
     ("EbbShrinker", "ebb_shrinker_t"),
     ("EbbShrinkerOps", "ebb_shrinker_ops_t"),
     ("EbbShrinkControl", "ebb_shrink_control_t"),
