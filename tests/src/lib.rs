@@ -5,6 +5,7 @@ mod cache;
 mod child;
 pub mod header;
 pub mod initramfs;
+pub mod numa;
 /// The README. Its Rust blocks are tests; `tests/readme.rs` sees to the others.
 #[doc = include_str!("../../README.md")]
 pub mod readme {}
