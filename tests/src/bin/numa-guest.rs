@@ -199,9 +199,15 @@ fn frees_go_home(nodes: &Nodes) {
     let (here, there) = two_homes(nodes);
     for size in SOME {
         let count = (300_000 / size).clamp(8, 1500);
+        let in_use = figures(nodes.home(here)).in_use;
         let blocks = on_cpu(here, || take(count, size));
         let freed: HashSet<usize> = blocks.iter().map(Block::address).collect();
         on_cpu(there, || drop(blocks));
+        let left = figures(nodes.home(here)).in_use;
+        assert!(
+            left < in_use + (64 << 10),
+            "{left} bytes in use, {in_use} before"
+        );
         let (others, again) = (
             on_cpu(there, || take(count, size)),
             on_cpu(here, || take(count, size)),
@@ -409,12 +415,11 @@ fn strict_exhaustion(nodes: &Nodes) {
         .min_by_key(|node| room_of(**node))
         .unwrap();
     let room = room_of(node);
-    let blocks: Vec<_> = std::iter::from_fn(|| Block::on_node(MIB, node)).collect();
+    let blocks: Vec<_> = (0..room / MIB + 8)
+        .map_while(|_| Block::on_node(MIB, node))
+        .collect();
     let total = blocks.len() * MIB;
-    assert!(
-        total > room / 2 && total <= Nodes::memory(node).0,
-        "{total} of {room} bytes"
-    );
+    assert!(total > room / 2 && total <= room, "{total} of {room} bytes");
     all_on(&blocks, node, "strict");
     drop(blocks);
     ebbmalloc::purge();
