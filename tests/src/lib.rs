@@ -12,4 +12,4 @@ pub mod readme {}
 pub mod vm;
 
 pub use cache::{Block, Cache, MIB, blocks, leave};
-pub use child::{Random, alone, alone_saying, in_both_modes, resident};
+pub use child::{Random, alone, alone_saying, in_both_modes, in_both_modes_with, resident};

@@ -6,6 +6,29 @@ use std::path::Path;
 
 use ebb_tests::vm::{self, Machine};
 
+/// Nodes without CPUs and without memory, at distances that no numbering gives away; all checks of `numa-guest`.
+#[test]
+fn four_nodes_of_which_two_are_odd() {
+    if !vm::available() {
+        return;
+    }
+    let machine = Machine::new(&[(1, 192), (1, 0), (1, 128), (0, 80)])
+        .distance(0, 1, 30)
+        .distance(0, 3, 13)
+        .distance(1, 2, 16)
+        .distance(2, 3, 12);
+    let outcome = machine
+        .run(&vm::own_program("numa-guest"), &[], &[])
+        .unwrap();
+    assert_eq!(outcome.status, 0, "{}", outcome.output);
+    // Each check in both modes.
+    let passed = outcome
+        .output
+        .lines()
+        .filter(|line| line.starts_with("ok "));
+    assert_eq!(passed.count(), 32, "{}", outcome.output);
+}
+
 /// The runner itself: the guest has the nodes that were asked for, and the program's status comes through.
 #[test]
 fn guests_are_what_was_asked_for() {

@@ -202,7 +202,11 @@ fn frees_go_home(nodes: &Nodes) {
         let in_use = figures(nodes.home(here)).in_use;
         let blocks = on_cpu(here, || take(count, size));
         let freed: HashSet<usize> = blocks.iter().map(Block::address).collect();
-        on_cpu(there, || drop(blocks));
+        on_cpu(there, || {
+            // So that there is a sheaf with room, to which they might go by mistake.
+            drop(take(2, size));
+            drop(blocks);
+        });
         let left = figures(nodes.home(here)).in_use;
         assert!(
             left < in_use + (64 << 10),
