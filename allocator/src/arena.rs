@@ -167,7 +167,8 @@ impl Arena {
     fn limit(&self, elsewhere: usize) -> usize {
         let (committed, idle) = self.usage();
         let in_use = committed.saturating_sub(idle + elsewhere);
-        KEEP_FLOOR.max(in_use / KEEP_PART).saturating_sub(elsewhere)
+        let floor = topology::machine().share(KEEP_FLOOR);
+        floor.max(in_use / KEEP_PART).saturating_sub(elsewhere)
     }
 
     /// Purges idle units until at most `keep` bytes are free and committed.

@@ -59,11 +59,11 @@ pub(crate) const BATCH_BYTES: usize = 16 << 10;
 /// Bytes of objects that a class keeps in whole sheaves: about a CPU's cache.
 pub(crate) const BARN_BYTES: usize = 1 << 20;
 
-/// Bytes of objects that all barns of a node keep at least, whatever is in use.
+/// Bytes of objects that all barns keep at least, whatever is in use; each node its share.
 pub(crate) const BARNS_FLOOR: usize = 1 << 20;
 
-/// Bytes that a node keeps for reuse at most, in free spans, barns and partly used slabs together: this, or the part of
-/// what is in use that [`KEEP_PART`] says. What the CPUs' sheaves hold comes on top.
+/// Bytes that are kept for reuse at most, in free spans, barns and partly used slabs together: this, each node its share,
+/// or the part of what is in use there that [`KEEP_PART`] says. What the CPUs' sheaves hold comes on top.
 pub(crate) const KEEP_FLOOR: usize = 13 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;
@@ -71,11 +71,11 @@ pub(crate) const KEEP_PART: usize = 8;
 /// Of what is in use, this part may be kept in barns.
 pub(crate) const BARNS_PART: usize = 32;
 
-/// When the free objects in partly used slabs exceed this many bytes, and what is in use, caches are drained so that
-/// slabs come free.
+/// When the free objects in partly used slabs exceed this many bytes, each node its share, and what is in use, caches are
+/// drained so that slabs come free.
 pub(crate) const SCATTER_LOW: usize = 4 << 20;
 
-/// The same, when they exceed this many bytes, this part of what is in use, and much was freed.
+/// The same, when they exceed this many bytes, each node its share, this part of what is in use, and much was freed.
 pub(crate) const SCATTER_FLOOR: usize = 10 << 20;
 /// See [`SCATTER_FLOOR`].
 pub(crate) const SCATTER_PART: usize = 16;

@@ -204,7 +204,8 @@ impl Node {
 
     /// Takes a full sheaf: into the barn, or its objects into their slabs. The sheaf comes back then.
     pub(crate) fn put_full(&self, class: usize, sheaf: Sheaf) -> Option<Sheaf> {
-        let room = BARNS_FLOOR.max(self.in_slabs() / BARNS_PART);
+        let floor = topology::machine().share(BARNS_FLOOR);
+        let room = floor.max(self.in_slabs() / BARNS_PART);
         let mut pool = self.classes[class].0.lock();
         // Relaxed: a limit need not be exact.
         if pool.barn.len() < SHAPES[class].barn && self.barns.load(Ordering::Relaxed) < room {
@@ -327,13 +328,14 @@ impl Node {
     /// or much, and a quarter of what was in use freed since the last drain. Relaxed: a hint.
     pub(crate) fn scatter(&self) -> Scatter {
         let scattered = self.scattered.load(Ordering::Relaxed);
+        let floor = topology::machine().share(SCATTER_FLOOR);
         let in_slabs = self.in_slabs();
         let high = self.high.load(Ordering::Relaxed);
         let mostly_free = scattered > in_slabs;
         let shrunk = scattered > in_slabs / SCATTER_PART && in_slabs < high - high / 4;
-        if scattered > SCATTER_FLOOR && (mostly_free || shrunk) {
+        if scattered > floor && (mostly_free || shrunk) {
             Scatter::Much
-        } else if scattered > SCATTER_LOW && mostly_free {
+        } else if scattered > topology::machine().share(SCATTER_LOW) && mostly_free {
             Scatter::Some
         } else {
             Scatter::Little

@@ -212,6 +212,11 @@ impl Topology {
         (self.id(node) as u32, turns as u32)
     }
 
+    /// A node's part of what the process may have.
+    pub(crate) fn share(&self, bytes: usize) -> usize {
+        bytes / self.nodes
+    }
+
     /// Has fresh address space backed by memory of `node`, where there is a choice.
     pub(crate) fn place(&self, start: NonNull<u8>, len: usize, node: usize) {
         match self.policy {
