@@ -6,6 +6,7 @@
 //! - Inside a reclaim (the thread's word names its [`Request`]) callbacks may charge up to the whole budget: the reserve
 //!   is what they live on. The request itself may not, when it retries. Nor need a thread that may not reclaim.
 //!   What they borrow is repaid first by what they give back.
+//! - The list of shrinkers itself, which cannot do without, may go over the budget by [`OVERDRAFT`].
 //! - What a reclaiming thread gives back goes to its request's *credit* and stays charged, so that no other thread
 //!   takes it first. When the request retries it pays from the credit.
 //! - What is left at its end, and what a reclaim thread frees for others, goes to the common credit of the requests in
@@ -33,6 +34,9 @@ static RESERVE: AtomicUsize = AtomicUsize::new(usize::MAX);
 
 /// Bytes in the credits of all requests.
 static HELD: AtomicUsize = AtomicUsize::new(0);
+
+/// How far the bookkeeping of the list of shrinkers may exceed the budget, in bytes. It needs a slab or two.
+const OVERDRAFT: usize = 1 << 20;
 
 /// Which of the thread's words names its request.
 const REQUEST: usize = 0;
@@ -190,9 +194,11 @@ pub(crate) fn charge(bytes: usize) -> bool {
         _ => soft_limit(),
     };
     let rest = bytes - spent;
-    let charged = BACKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |backed| {
-        let total = backed.checked_add(rest)?;
-        (total <= limit || rest == 0).then_some(total)
+    let charged = charge_up_to(limit, rest).or_else(|backed| {
+        if ebb_shrinker::thread_must_not_fail() {
+            return charge_up_to(hard_limit().saturating_add(OVERDRAFT), rest);
+        }
+        Err(backed)
     });
     match (charged, request) {
         (Ok(_), Some(request)) => request.borrow(rest),
@@ -204,6 +210,14 @@ pub(crate) fn charge(bytes: usize) -> bool {
         (_, None) => {}
     }
     charged.is_ok()
+}
+
+/// Charges `bytes` if that stays within `limit`; what is backed already, if not.
+fn charge_up_to(limit: usize, bytes: usize) -> Result<usize, usize> {
+    BACKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |backed| {
+        let total = backed.checked_add(bytes)?;
+        (total <= limit || bytes == 0).then_some(total)
+    })
 }
 
 /// Charges `bytes` whatever the limit: what there is no doing without.

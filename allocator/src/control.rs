@@ -16,7 +16,8 @@ use crate::topology::{self, NumaPolicy};
 /// Sets how many bytes the system may back for this process's heap at any time; `None` takes the limit away.
 ///
 /// Counted is what the allocator got from the system and has not given back: blocks, what is kept for reuse, and its own
-/// tables; not stacks, code or memory mapped by others. A budget below what is backed now is allowed: it holds for every
+/// tables; not stacks, code or memory mapped by others. The list of shrinkers may exceed it for its own needs, by a few
+/// pages as a rule and a MiB at most. A budget below what is backed now is allowed: it holds for every
 /// allocation that would need more.
 pub fn set_budget(bytes: Option<usize>) {
     account::set(bytes);

@@ -50,6 +50,14 @@ pub fn thread_exiting() -> bool {
     EXITING.get()
 }
 
+/// Whether this thread is in the middle of seize, or at the point of its exit where it gives its id back. What it
+/// allocates there must not fail: seize would end the process. An allocator should go over its limits; it is a matter
+/// of kilobytes.
+#[must_use]
+pub fn thread_must_not_fail() -> bool {
+    inside() || thread_exiting()
+}
+
 /// Whether this thread is in a guard, or in seize.
 pub(crate) fn inside() -> bool {
     DEPTH.with(Cell::get) != 0

@@ -102,7 +102,7 @@ mod values;
 mod walk;
 
 pub use credit::{Claim, Credit};
-pub use epoch::thread_exiting;
+pub use epoch::{thread_exiting, thread_must_not_fail};
 pub use list::ShrinkerList;
 pub use memory::RegisterError;
 pub use registration::{Prepared, Registration, Shrinker, UnregisterError};
