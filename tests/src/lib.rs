@@ -6,6 +6,7 @@ mod child;
 pub mod header;
 pub mod initramfs;
 pub mod numa;
+pub mod thread;
 /// The README. Its Rust blocks are tests; `tests/readme.rs` sees to the others.
 #[doc = include_str!("../../README.md")]
 pub mod readme {}
