@@ -86,10 +86,12 @@ fn trim(start: NonNull<u8>, room: usize, before: usize, len: usize) {
 /// # Safety
 /// The bytes are mapped, ours, and used by nobody.
 pub(crate) unsafe fn unmap(start: NonNull<u8>, len: usize) {
-    if len > 0 {
-        // SAFETY: the caller's clause. It fails only when the system has no room to split a mapping; then the bytes
-        // stay reserved, which harms nobody.
-        unsafe { libc::munmap(start.as_ptr().cast(), len) };
+    // SAFETY: the caller's clause.
+    if len > 0 && unsafe { libc::munmap(start.as_ptr().cast(), len) } != 0 {
+        // It fails when the system has no room to split a mapping. Then the addresses stay reserved, which harms nobody,
+        // but what is behind them must go.
+        // SAFETY: the caller's clause.
+        let _ = unsafe { discard(start, len) };
     }
 }
 
