@@ -196,7 +196,7 @@ fn reuse(len: usize, node: Option<usize>) -> Option<Mapping> {
     let spare = mappings.spares.take(len, node)?;
     mappings.note_spares();
     drop(mappings);
-    let Some(start) = stretch(spare, len) else {
+    let Ok(start) = stretch(spare, len) else {
         give_back(spare);
         return None;
     };
@@ -207,12 +207,20 @@ fn reuse(len: usize, node: Option<usize>) -> Option<Mapping> {
     })
 }
 
+/// Who did not want a mapping to be stretched.
+enum Refusal {
+    Budget,
+    System,
+}
+
 /// Gives a mapping of ours that nobody uses another length, and charges or releases the difference: its address then.
-/// Nothing, and all as it was, when the budget or the system says no.
-fn stretch(mapping: Mapping, len: usize) -> Option<usize> {
+///
+/// # Errors
+/// Who said no; all is as it was then.
+fn stretch(mapping: Mapping, len: usize) -> Result<usize, Refusal> {
     let more = len.saturating_sub(mapping.len);
     if !charge(mapping.node, more) {
-        return None;
+        return Err(Refusal::Budget);
     }
     // SAFETY: a whole mapping of ours; what was in it is needed no more, or will be looked for at the new address.
     let moved = unsafe { os::remap(at(mapping.start), mapping.len, len) };
@@ -220,7 +228,8 @@ fn stretch(mapping: Mapping, len: usize) -> Option<usize> {
         Some(_) => release(mapping.node, mapping.len.saturating_sub(len)),
         None => release(mapping.node, more),
     }
-    moved.map(|start| start.expose_provenance().get())
+    let start = moved.map(|start| start.expose_provenance().get());
+    start.ok_or(Refusal::System)
 }
 
 /// Puts a new block into the table: its address. Nothing when there is no room; the mapping is gone then.
@@ -320,8 +329,8 @@ pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
     drop(mappings);
     let moved = stretch(old, len);
     let now = match moved {
-        Some(start) => Mapping { start, len, ..old },
-        None => old,
+        Ok(start) => Mapping { start, len, ..old },
+        Err(_) => old,
     };
     let mut mappings = MAPPINGS.lock();
     mappings.moving -= 1;
@@ -329,7 +338,22 @@ pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
     drop(mappings);
     BYTES.fetch_add(now.len, Ordering::Relaxed);
     BYTES.fetch_sub(old.len, Ordering::Relaxed);
-    moved
+    match moved {
+        Ok(start) => Some(start),
+        Err(Refusal::Budget) => None,
+        Err(Refusal::System) => copy(old, len).or((len <= old.len).then_some(start)),
+    }
+}
+
+/// As [`resize`] to `len` bytes, for a block that the system does not move: it does not once the program has protected
+/// or advised a part of it.
+fn copy(old: Mapping, len: usize) -> Option<usize> {
+    let (new, _) = alloc(len, PAGE)?;
+    let (from, to) = (at(old.start), at(new));
+    // SAFETY: two blocks in use, the caller's and a new one, of at least so many bytes.
+    unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len.min(old.len)) };
+    free(old.start);
+    Some(new)
 }
 
 /// Bytes in all spares. Relaxed: a figure.
