@@ -96,8 +96,10 @@ pub(crate) fn one_node() -> bool {
 ///
 /// In set-user-id programs the environment is ignored.
 pub fn init_from_environment() {
+    // Without memory now, the tables are made at a later allocation; the environment counts all the same.
+    let _ = ensure();
     // Relaxed: nothing is published by it.
-    if !ensure() || READ.swap(true, Ordering::Relaxed) {
+    if READ.swap(true, Ordering::Relaxed) {
         return;
     }
     fork::register();
