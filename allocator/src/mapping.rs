@@ -348,7 +348,7 @@ pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
 /// As [`resize`] to `len` bytes, for a block that the system does not move: it does not once the program has protected
 /// or advised a part of it.
 fn copy(old: Mapping, len: usize) -> Option<usize> {
-    let (new, _) = alloc(len, PAGE)?;
+    let (new, _) = alloc(len, PAGE, old.node.map(node::node))?;
     let (from, to) = (at(old.start), at(new));
     // SAFETY: two blocks in use, the caller's and a new one, of at least so many bytes.
     unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), len.min(old.len)) };

@@ -41,6 +41,14 @@ pub fn in_both_modes_with(name: &str, setting: (&str, &str), body: impl FnOnce()
     run(name, body, &[&[setting], &[setting, ("EBB_NO_RSEQ", "1")]]);
 }
 
+/// Runs the body of the test `name` in a child process for each of these additions to the environment.
+///
+/// # Panics
+/// When a child fails; its output is in the message.
+pub fn in_environments(name: &str, environments: &[&[(&str, &str)]], body: impl FnOnce()) {
+    run(name, body, environments);
+}
+
 /// What the last child said; nothing in the child itself.
 fn run(name: &str, body: impl FnOnce(), environments: &[&[(&str, &str)]]) -> Option<String> {
     if env::var_os(CHILD).is_some_and(|child| child == name) {

@@ -3,6 +3,7 @@
 pub mod c;
 mod cache;
 mod child;
+pub mod fork;
 pub mod header;
 pub mod initramfs;
 pub mod numa;
@@ -13,4 +14,6 @@ pub mod readme {}
 pub mod vm;
 
 pub use cache::{Block, Cache, MIB, blocks, leave};
-pub use child::{Random, alone, alone_saying, in_both_modes, in_both_modes_with, resident};
+pub use child::{
+    Random, alone, alone_saying, in_both_modes, in_both_modes_with, in_environments, resident,
+};
