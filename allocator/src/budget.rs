@@ -50,6 +50,8 @@ pub(crate) struct Request {
     retrying: Cell<bool>,
     /// How many bytes the last attempt lacked; 0 when it was not the budget that refused it.
     lacking: Cell<usize>,
+    /// Whether the last attempt wanted more at once than there may ever be.
+    hopeless: Cell<bool>,
     /// Its part in the common credit, if it is one of the requests in flight.
     claim: Option<Claim<'static>>,
 }
@@ -72,6 +74,7 @@ impl Request {
             borrowed: Cell::new(0),
             retrying: Cell::new(false),
             lacking: Cell::new(0),
+            hopeless: Cell::new(false),
             claim,
         };
         os::set_thread_word(REQUEST, (&raw const request).addr());
@@ -130,6 +133,11 @@ impl Request {
     /// Bytes that the last attempt lacked; 0 when that is not known.
     pub(crate) fn lacking(&self) -> usize {
         self.lacking.get()
+    }
+
+    /// Whether the last attempt wanted more than the whole budget: then nothing that is freed will do.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        self.hopeless.get()
     }
 
     /// Books what a callback charged, unless it was the request itself.
@@ -206,6 +214,7 @@ pub(crate) fn charge(bytes: usize) -> bool {
             request.add(spent);
             let over = backed.saturating_add(rest).saturating_sub(limit);
             request.lacking.set(over.min(rest));
+            request.hopeless.set(bytes > limit);
         }
         (_, None) => {}
     }

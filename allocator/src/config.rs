@@ -41,8 +41,8 @@ pub(crate) const MAX_SMALL: usize = 256 << 10;
 /// Blocks up to this size are spans of an arena; larger ones are mappings of their own.
 pub(crate) const MAX_SPAN: usize = UNIT;
 
-/// No block is larger: what the language allows for one object.
-pub(crate) const MAX_SIZE: usize = isize::MAX as usize;
+/// No block is larger: all addresses there are. The language allows more for one object, but there is no asking for it.
+pub(crate) const MAX_SIZE: usize = 1 << ADDRESS_BITS;
 
 /// Words per node in a CPU's table, one per tag value of that node.
 pub(crate) const ROW: usize = 128;

@@ -56,7 +56,7 @@ extern "C" fn alloc_large(size: usize, align: usize) -> *mut u8 {
 
 /// A span or a mapping, and whether its bytes are zero. `zeros` says that zeros are wanted.
 fn large(size: usize, align: usize, zeros: bool) -> Option<(usize, bool)> {
-    if size > MAX_SIZE || align > MAX_SIZE || !start::ensure() {
+    if size.saturating_add(align) > MAX_SIZE || !start::ensure() {
         return None;
     }
     let zeroed = core::cell::Cell::new(true);
@@ -222,7 +222,8 @@ pub(crate) unsafe fn realloc(block: *mut u8, size: usize, align: usize) -> *mut 
     if stays(block.addr(), old, size, align) {
         return block;
     }
-    if old > MAX_SPAN && size > MAX_SPAN && align <= PAGE {
+    let large = size > MAX_SPAN && size < MAX_SIZE;
+    if large && old > MAX_SPAN && align <= PAGE {
         let errno = KeepErrno::new();
         let moved = reclaim::with_reclaim(None, &|| mapping::resize(block.addr(), size));
         return answer(errno, moved);

@@ -2,7 +2,8 @@
 //!
 //! 1. If as many threads are reclaiming as is useful (one per node, and one), follow them: wait for what they free, and try
 //!    again whenever there is news; for [`FOLLOW_NS`] at most. Else lead:
-//! 2. Drain all sheaves and barns, purge all free spans; try again.
+//! 2. Drain all sheaves and barns, purge all free spans; try again. Who wants more than the whole budget goes on at 7:
+//!    no cache is emptied in vain.
 //! 3. Walk the shrinkers, those of the lowest value first, at priorities 12 (gentle) to 0 (everything). Whenever as much was
 //!    freed as the request lacks, drain, so that slabs come free, and try again; stop as soon as the request is
 //!    satisfied. The last walk is exhaustive: no request fails while reclaimable memory would satisfy it. Leaders begin
@@ -128,9 +129,10 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     give_back(search.only);
     let mut block = search.request.retry(search.attempt);
     let lacking = search.request.lacking();
+    let hopeless = block.is_none() && search.request.is_hopeless();
     let mut last = Round::default();
     let (mut fruitless, mut freed) = (0, 0_usize);
-    while block.is_none() && !SHRINKERS.is_empty() {
+    while block.is_none() && !hopeless && !SHRINKERS.is_empty() {
         let held = search.request.credit();
         last = Round::run(search, last.impatient);
         block = last.block.or_else(|| {
@@ -140,9 +142,9 @@ fn lead(search: &Search<'_>) -> Option<usize> {
         freed += last.bytes;
         let progress = search.request.credit() > held;
         fruitless = if progress { 0 } else { fruitless + 1 };
-        let hopeless = !last.freed && !last.busy;
+        let nothing = !last.freed && !last.busy;
         let once = search.mode == Some(Mode::NoRetry);
-        if block.is_some() || once || hopeless || fruitless > ROUNDS || search.time_is_up() {
+        if block.is_some() || once || nothing || fruitless > ROUNDS || search.time_is_up() {
             break;
         }
         if !last.freed {
@@ -153,7 +155,9 @@ fn lead(search: &Search<'_>) -> Option<usize> {
         add(&COUNTERS.excess, freed.saturating_sub(lacking) as u64);
     }
     if block.is_none() && search.mode.is_none() {
-        block = search.last_chance();
+        if !hopeless {
+            block = search.last_chance();
+        }
         if block.is_none() {
             report::write(lacking, &last.figures());
         }
