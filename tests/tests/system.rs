@@ -2,7 +2,7 @@
 //! that a sandbox forbids.
 
 use ebb_tests::fork::forked;
-use ebb_tests::{Block, Cache, MIB, alone, in_both_modes, leave};
+use ebb_tests::{Block, Cache, MIB, in_both_modes, leave};
 use ebbmalloc::{Shrinker, raw};
 
 /// Sizes and alignments beyond the address space, and sizes beyond the budget: null at once. Seen to fail (the cache was
@@ -48,5 +48,96 @@ fn no_cache_is_emptied_in_vain() {
             unsafe { raw::free(block) };
         }
         drop(registration);
+    });
+}
+
+/// The process may have `bytes` more of address space than now.
+fn limit_addresses(bytes: usize) {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').next().unwrap().parse().unwrap();
+    let limit = (pages * 4096 + bytes) as libc::rlim_t;
+    let limit = libc::rlimit {
+        rlim_cur: limit,
+        rlim_max: limit,
+    };
+    // SAFETY: a limit by reference.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+}
+
+/// No budget, but a limit of the system's: caches are asked just so. Seen to fail with no walks where the budget lacks
+/// nothing.
+#[test]
+fn caches_make_room_under_the_systems_limit() {
+    in_both_modes("caches_make_room_under_the_systems_limit", || {
+        for (size, request) in [(4 * MIB, 50 * MIB), (MIB, 2 * MIB), (1000, MIB)] {
+            let fine = forked(|| {
+                limit_addresses(200 * MIB);
+                let cache = Cache::new(300 * MIB / size, size);
+                let full = cache.len();
+                assert!(full < 200 * MIB / size);
+                let registration = cache.register(Shrinker::new("cache"));
+                assert!(Block::new(request).is_some());
+                let freed = full - cache.len();
+                assert!(freed > 0 && freed < full, "{freed} of {full} freed");
+                drop(registration);
+                0
+            });
+            assert_eq!(fine, Some(0), "{request} bytes from blocks of {size}");
+        }
+    });
+}
+
+/// Forbids a system call to this thread, for good: it says EPERM from now on. False when the system has no filters.
+#[must_use]
+fn forbid(call: libc::c_long) -> bool {
+    let filter = |code: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let answer = libc::BPF_RET | libc::BPF_K;
+    let mut filters = [
+        filter(load, 0, 0, 0),
+        filter(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            call as u32,
+            0,
+            1,
+        ),
+        filter(answer, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, 0, 0),
+        filter(answer, libc::SECCOMP_RET_ALLOW, 0, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: filters.len() as u16,
+        filter: filters.as_mut_ptr(),
+    };
+    // SAFETY: numbers only.
+    let alone = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+    assert_eq!(alone, 0);
+    // SAFETY: a program by reference, which the system copies.
+    unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &program) == 0 }
+}
+
+/// A process that forbids itself memory barriers, as sandboxes do, when they have long been used. Sheaves can be drained
+/// no more, but nothing is lost, caches are asked, and the budget holds. Seen to fail (abort) with the fast barriers of
+/// seize.
+#[test]
+fn a_sandbox_does_no_harm() {
+    in_both_modes("a_sandbox_does_no_harm", || {
+        let cache = Cache::new(20_000, 1000);
+        let registration = cache.register(Shrinker::new("cache"));
+        ebbmalloc::purge();
+        assert!(forbid(libc::SYS_membarrier), "no filters here");
+        leave(8 * MIB);
+        assert!(Block::new(20 * MIB).is_some());
+        let blocks: Vec<_> = (0..50_000).map_while(|_| Block::new(700)).collect();
+        assert!(blocks.len() > 20_000, "only {}", blocks.len());
+        assert!(ebbmalloc::backed() <= ebbmalloc::budget().unwrap());
+        drop((blocks, registration));
+        ebbmalloc::purge();
+        let again = Cache::new(20_000, 1000);
+        assert_eq!(again.len(), 20_000);
     });
 }
