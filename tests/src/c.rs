@@ -1,6 +1,7 @@
 //! Building the C libraries and C programs, and running programs.
 
 use std::env;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -117,15 +118,25 @@ pub fn compile(source: &str, link: Link, more: &[&str]) -> PathBuf {
     program
 }
 
+/// A program that runs so many seconds hangs, and is killed.
+const LIMIT_S: u32 = 120;
+
 /// Runs a program with more environment.
 ///
 /// # Panics
 /// When it cannot be started.
 #[must_use]
 pub fn run(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
-    Command::new(program)
-        .args(arguments)
-        .envs(environment.iter().copied())
+    let mut command = Command::new(program);
+    command.args(arguments).envs(environment.iter().copied());
+    let limit = || {
+        // SAFETY: no pointers; it outlasts the exec.
+        unsafe { libc::alarm(LIMIT_S) };
+        Ok(())
+    };
+    // SAFETY: one system call between fork and exec.
+    unsafe { command.pre_exec(limit) };
+    command
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
 }
