@@ -1,1 +1,7 @@
-//! ebb-benches
+//! What the measurements of ebbmalloc beside other allocators share. `README.md` says what there is and how to run it.
+
+mod random;
+mod subject;
+
+pub use random::Random;
+pub use subject::{Block, Ebbmalloc, Subject, System};
