@@ -1,7 +1,9 @@
 //! What the measurements of ebbmalloc beside other allocators share. `README.md` says what there is and how to run it.
 
+pub mod peer;
 mod random;
 mod subject;
+pub mod workloads;
 
 pub use random::Random;
 pub use subject::{Block, Ebbmalloc, Subject, System};

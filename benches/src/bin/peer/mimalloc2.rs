@@ -1,0 +1,10 @@
+//! The workloads on mimalloc, version 2.
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    ebb_benches::peer::main()
+}

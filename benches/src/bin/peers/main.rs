@@ -1,0 +1,98 @@
+//! `peers`: the allocators side by side, in whole programs.
+//!
+//! ```text
+//! cargo run --release -p ebb-benches                       the workloads, a program for each allocator
+//! cargo run --release -p ebb-benches -- preload -- COMMAND any command, with each allocator preloaded
+//! ```
+//!
+//! `options` says what is to be compared, `programs` or `libraries` find or build it, `contest` runs it all in turns,
+//! `summary` makes figures of the samples, and `table`, `json` and `chart` show them.
+
+mod cargo;
+mod chart;
+mod contest;
+mod json;
+mod libraries;
+mod machine;
+mod measure;
+mod options;
+mod programs;
+mod summary;
+mod table;
+
+use std::error::Error;
+use std::fs;
+use std::process::ExitCode;
+
+use contest::{Contest, Results};
+use machine::Watch;
+use options::{Mode, Options};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("peers: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Measures and shows; whether every run succeeded.
+fn run() -> Result<bool, Box<dyn Error>> {
+    let Some(options) = Options::from_command_line()? else {
+        return Ok(true);
+    };
+    let contest = contest(&options)?;
+    let watch = Watch::start();
+    let results = contest.run()?;
+    let machine = machine::describe(&watch);
+    show(&options, &contest, &results, &machine)?;
+    for failure in results.failures() {
+        eprintln!("failed: {failure}");
+    }
+    Ok(results.failures().is_empty())
+}
+
+fn contest(options: &Options) -> Result<Contest, Box<dyn Error>> {
+    let (contestants, cases) = match &options.mode {
+        Mode::Workloads(chosen) => (
+            programs::build(&options.only)?,
+            programs::cases(chosen, options.percent),
+        ),
+        Mode::Preload(preload) => (
+            libraries::find(preload, &options.only)?,
+            preload.cases.clone(),
+        ),
+    };
+    Ok(Contest {
+        contestants,
+        cases,
+        runs: options.runs,
+        timeout: options.timeout,
+        same_output: matches!(options.mode, Mode::Workloads(_)),
+    })
+}
+
+fn show(
+    options: &Options,
+    contest: &Contest,
+    results: &Results,
+    machine: &[String],
+) -> Result<(), Box<dyn Error>> {
+    println!("{}", table::text(contest, results, machine));
+    for file in [&options.json, &options.chart] {
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+    }
+    fs::write(&options.json, json::text(contest, results, machine))?;
+    chart::draw(&options.chart, contest, results)?;
+    eprintln!(
+        "every sample: {}; chart: {}",
+        options.json.display(),
+        options.chart.display()
+    );
+    Ok(())
+}
