@@ -36,7 +36,7 @@ for the workloads:
 for preload:
   --lib NAME=PATH    one more allocator, or another library for a known one
   --set NAME:VAR=X   sets an environment variable for that allocator's runs
-  --commands FILE    many commands: a line each, NAME = COMMAND, run by the shell
+  --commands FILE    many commands: a line each, NAME = [VAR=X] PROGRAM ARGUMENTS
 ";
 
 /// What was asked for.
@@ -188,7 +188,7 @@ fn workloads(text: &str) -> Result<Vec<&'static Workload>, String> {
     names(text).iter().map(find).collect()
 }
 
-/// The commands in a file. The shell only replaces itself by the program.
+/// The commands in a file. The shell only replaces itself by the program; `env` lets variables come before that.
 fn commands(file: &Path) -> Result<Vec<Case>, String> {
     let text =
         std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -204,7 +204,7 @@ fn commands(file: &Path) -> Result<Vec<Case>, String> {
             let command = [
                 "sh".into(),
                 "-c".into(),
-                format!("exec {}", command.trim()).into(),
+                format!("exec env {}", command.trim()).into(),
             ];
             Ok(Case {
                 name: name.trim().into(),
