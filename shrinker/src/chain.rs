@@ -18,7 +18,7 @@ use crate::epoch::{self, Epoch, Guard};
 use crate::lock::Lock;
 use crate::record::Record;
 use crate::shrink::Lane;
-use crate::sync::AtomicPtr;
+use crate::sync::{AtomicPtr, AtomicUsize as Modelled};
 use crate::values::Values;
 
 /// The chain of records, its lock and its collector. Made at the first preparation, never freed.
@@ -39,7 +39,7 @@ pub(crate) struct Chain {
     /// What was freed for requests in flight.
     pub(crate) credit: Credit,
     /// Records dropped inside their own callback and not yet ended.
-    pub(crate) orphans: AtomicUsize,
+    pub(crate) orphans: Modelled,
     /// Records unlinked by exiting threads, chained by `prev`, waiting to be retired. Under the lock.
     limbo: Plain<Record>,
 }
@@ -56,7 +56,7 @@ impl Chain {
             values: Values::new(),
             asynchronous: AtomicUsize::new(0),
             credit: Credit::new(),
-            orphans: AtomicUsize::new(0),
+            orphans: Modelled::new(0),
             limbo: Plain::new(ptr::null_mut()),
         }
     }

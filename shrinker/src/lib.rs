@@ -63,7 +63,8 @@
 //! Each file imports only from files above it:
 //! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `credit`, `times`, `deferred`, `values` < `shrink` (the trait) < `callee` <
 //! `pressure` (arithmetic) < `stats` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a
-//! walk) < `list` (the walk itself, and its proof) < `snapshot`, `removal`, `fork` < `registration`.
+//! walk) < `list` (the walk itself, and its proof) < `snapshot`, `removal`, `fork` <
+//! `retirement` < `registration` < `spec`.
 
 use std::time::Duration;
 
@@ -86,10 +87,12 @@ mod record;
 mod reference;
 mod registration;
 mod removal;
+mod retirement;
 #[forbid(unsafe_code)]
 mod shrink;
 #[forbid(unsafe_code)]
 mod snapshot;
+mod spec;
 mod state;
 #[forbid(unsafe_code)]
 mod stats;
@@ -105,8 +108,10 @@ pub use credit::{Claim, Credit};
 pub use epoch::{thread_exiting, thread_must_not_fail};
 pub use list::ShrinkerList;
 pub use memory::RegisterError;
-pub use registration::{Prepared, Registration, Shrinker, UnregisterError};
+pub use registration::{Registration, UnregisterError};
+pub use retirement::Retirement;
 pub use shrink::{Count, Lane, Scan, Shrink, ShrinkControl};
+pub use spec::{Prepared, Shrinker};
 pub use stats::ShrinkerStats;
 pub use walk::{Visit, Walk, WalkReport};
 

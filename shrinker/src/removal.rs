@@ -19,12 +19,23 @@ impl ShrinkerList {
     /// record's callbacks is on this thread's stack.
     pub(crate) unsafe fn remove(&self, chain: &'static Chain, record: NonNull<Record>) {
         assert_outside();
-        // SAFETY: linked until `chain.remove` below, retired in `finish`.
+        // SAFETY: linked and not retired until `end` below.
         let found = unsafe { record.as_ref() };
         found.state.condemn();
         // The completion: for callbacks that are running, never for guards (I8, I9). Walkers need nothing of ours
         // to come to their end.
         found.state.wait();
+        // SAFETY: complete, and ours by the caller's clause.
+        unsafe { self.end(chain, record) };
+    }
+
+    /// Ends a condemned shrinker that has no reference left. Its cache was dropped when this returns.
+    ///
+    /// # Safety
+    /// `record` is linked on this list and complete, and the caller alone ends it.
+    pub(crate) unsafe fn end(&self, chain: &'static Chain, record: NonNull<Record>) {
+        // SAFETY: linked, so alive.
+        let found = unsafe { record.as_ref() };
         // SAFETY: I1: complete, and ours by the caller's clause.
         unsafe { chain.remove(found) };
         // SAFETY: complete, and unlinked just now.
@@ -44,6 +55,18 @@ impl ShrinkerList {
         // SAFETY: the walk below us on the stack has a reference.
         let state = unsafe { &record.as_ref().state };
         state.orphan();
+    }
+
+    /// Gives up a condemned shrinker: whoever gives back its last reference, or we, if that was done, ends it.
+    ///
+    /// # Safety
+    /// `record` is linked on this list and condemned, and the caller owns it and gives it up.
+    pub(crate) unsafe fn abandon(&self, chain: &'static Chain, record: NonNull<Record>) {
+        // Relaxed: S3 carries it to the one who gives back the last reference.
+        chain.orphans.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: linked, so alive, until the next line.
+        unsafe { record.as_ref() }.state.abandon();
+        self.sweep();
     }
 
     /// Ends orphans, and frees what can be freed. Runs outside guards and locks.

@@ -5,8 +5,8 @@
 //!   1                    registered and idle: the registration holds the first reference
 //!   1 + n                n walkers are inside its callbacks
 //!   DYING + n            unregistering: n walkers still inside, no new ones
-//!   DYING                complete: the waiter may unlink it
-//!   ORPHAN + DYING + n   its registration was dropped inside its own callback; nobody waits, the next sweep ends it
+//!   DYING                complete: the waiter, or the owner of the retirement, may unlink it
+//!   ORPHAN + DYING + n   its owner gave it up while callbacks ran; nobody waits, the next sweep ends it
 //! ```
 //!
 //! # Synchronization
@@ -14,12 +14,14 @@
 //! | tag | writer | ordering | reader | ordering | what it carries |
 //! | --- | --- | --- | --- | --- | --- |
 //! | S1 | `publish` | Release | `try_get` | Acquire | every field of the record, and the cache behind it |
-//! | S2 | `put` | Release | `wait`, `is_complete_orphan` | Acquire | all that callbacks did to the cache before it is dropped |
+//! | S2 | `put` | Release | `wait`, `is_complete`, `is_complete_orphan` | Acquire | all that callbacks did to the cache before it is dropped |
+//! | S3 | `orphan`, `abandon` | Release | `put` | Acquire | that there is an orphan to sweep up |
 
 use std::hint;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use crate::sync::{AtomicU32, SPINS, wait, wake};
+use crate::sync::{AtomicU32, SPINS, now_ns, wait, wait_for, wake};
 
 const DYING: u32 = 1 << 31;
 const ORPHAN: u32 = 1 << 30;
@@ -70,8 +72,9 @@ impl State {
     /// Gives a reference back; the last one of a dying shrinker wakes whoever waits. The caller is inside a guard:
     /// the waiter may retire the record at once, and the wake-up still names this word.
     pub(crate) fn put(&self) {
-        // Release (S2): what the callback did is visible to whoever drops the cache.
-        if self.word.fetch_sub(1, Ordering::Release) == DYING + 1 {
+        // Release (S2): what the callback did is visible to whoever drops the cache. Acquire (S3): if it was given up
+        // meanwhile, the sweep at the end of our walk knows.
+        if self.word.fetch_sub(1, Ordering::AcqRel) == DYING + 1 {
             wake(&self.word);
         }
     }
@@ -88,11 +91,37 @@ impl State {
         self.word.fetch_add(DYING + ORPHAN - 1, Ordering::Release);
     }
 
+    /// Turns a condemned shrinker into an orphan.
+    pub(crate) fn abandon(&self) {
+        // Release (S3): the walker that gives back the last reference sees that there is an orphan.
+        self.word.fetch_or(ORPHAN, Ordering::Release);
+    }
+
+    /// Whether a condemned shrinker has no reference left.
+    pub(crate) fn is_complete(&self) -> bool {
+        // Acquire (S2): every callback's effects are visible.
+        self.word.load(Ordering::Acquire) == DYING
+    }
+
+    /// As [`wait`](Self::wait), for so long at most. Whether it is complete.
+    pub(crate) fn wait_for(&self, limit: Duration) -> bool {
+        let start = now_ns();
+        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        loop {
+            // Acquire (S2): as above.
+            let seen = self.word.load(Ordering::Acquire);
+            let left = limit.saturating_sub(now_ns().saturating_sub(start));
+            if seen == DYING || left == 0 {
+                return seen == DYING;
+            }
+            wait_for(&self.word, seen, Duration::from_nanos(left));
+        }
+    }
+
     /// Waits until a condemned shrinker has no reference left: for running callbacks, never for a grace period.
     pub(crate) fn wait(&self) {
         for _ in 0..SPINS {
-            // Acquire (S2): every callback's effects are visible.
-            if self.word.load(Ordering::Acquire) == DYING {
+            if self.is_complete() {
                 return;
             }
             hint::spin_loop();

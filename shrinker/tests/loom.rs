@@ -151,6 +151,43 @@ fn loom_walk_between_two_removals() {
     });
 }
 
+/// Retiring against a walk: after completion no callback runs, the owner ends it, nothing freed is touched. Seen to fail
+/// with `is_complete` always true in `Retirement::drop` (a callback of a dropped cache).
+#[test]
+fn loom_walk_against_retire() {
+    model(3, || {
+        let list = list();
+        let (first, seen) = prepare(list);
+        let (second, _) = prepare(list);
+        let (first, second) = (first.register(), second.register());
+        let walker = thread::spawn(move || walk(list));
+        let retirement = first.retire();
+        retirement.wait().unwrap();
+        assert!(seen.dropped());
+        let calls = seen.calls();
+        assert!((1..=2).contains(&walker.join().unwrap()));
+        assert_eq!(seen.calls(), calls, "called after it was complete");
+        std::mem::forget(second);
+    });
+}
+
+/// A retirement that is dropped, whenever: the walker that gives back the last reference ends it, or its owner does, and
+/// never both or none. Seen to fail with `put` no more than Release (the walker's sweep overlooked the orphan), and
+/// without the `sweep` in `abandon`.
+#[test]
+fn loom_dropped_retirement_is_ended_by_somebody() {
+    model(3, || {
+        let list = list();
+        let (first, seen) = prepare(list);
+        let first = first.register();
+        let walker = thread::spawn(move || walk(list));
+        drop(first.retire());
+        walker.join().unwrap();
+        assert!(seen.dropped(), "nobody ended it");
+        assert!(list.is_empty());
+    });
+}
+
 /// I4: whoever stands on a record while it and its neighbour are unlinked still reaches the rest of the list.
 #[test]
 fn loom_tail_stays_reachable() {
