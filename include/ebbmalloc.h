@@ -79,6 +79,26 @@
 #define EBB_SEEKS_NONE UINT32_MAX
 
 /**
+ * `ebb_pressure`: there is no budget, or less than three quarters of it are backed.
+ */
+#define EBB_PRESSURE_NONE 0
+
+/**
+ * `ebb_pressure`: three quarters of the budget are backed.
+ */
+#define EBB_PRESSURE_LOW 1
+
+/**
+ * `ebb_pressure`: seven eighths of the budget are backed: caches had better stop growing.
+ */
+#define EBB_PRESSURE_MEDIUM 2
+
+/**
+ * `ebb_pressure`: almost all of the budget is backed: allocations are about to call shrinkers, or do.
+ */
+#define EBB_PRESSURE_CRITICAL 3
+
+/**
  * `ebb_mode_begin`: everything but the last chance: no notifier is called and nothing is reported.
  */
 #define EBB_MODE_RETRY_MAY_FAIL 1
@@ -380,6 +400,11 @@ typedef struct ebb_shrinker_ops_t {
  * bytes the request lacks, or 0 when nobody knows.
  */
 typedef size_t (*ebb_last_chance_fn)(void *context, size_t lacking);
+
+/**
+ * Is told the new level.
+ */
+typedef void (*ebb_listener_fn)(void *context, int pressure);
 
 #ifdef __cplusplus
 extern "C" {
@@ -712,6 +737,21 @@ int ebb_shrinker_unregister(struct ebb_shrinker_t *shrinker)
 EBB_NOTHROW;
 
 /**
+ * Takes a cache off without waiting for anything: no callback begins any more. Gives 0 when none is running either, and
+ * then it is as if unregistered; else EBUSY, and is called again later, from any thread, until it gives 0.
+ *
+ * May be called inside a callback of the same shrinker, where it gives EBUSY. Instead of calling it again one may wait
+ * with `ebb_shrinker_unregister`. NULL gives 0.
+ *
+ * # Safety
+ *
+ * `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0. Calls for one
+ * shrinker do not overlap.
+ */
+int ebb_shrinker_retire(struct ebb_shrinker_t *shrinker)
+EBB_NOTHROW;
+
+/**
  * Registers a last chance: `free` is called before an allocation fails, when all shrinkers have given what they had. If it
  * says that it freed anything the allocation is tried once more. It runs like the callbacks of a shrinker.
  *
@@ -729,6 +769,35 @@ int ebb_last_chance_register(const char *name,
                              ebb_last_chance_fn free,
                              void *context,
                              struct ebb_shrinker_t **out)
+EBB_NOTHROW;
+
+/**
+ * How short of memory the process is: `EBB_PRESSURE_...`. Costs one read of memory.
+ *
+ * Measured is what is backed against the budget less the reserve. A level is left again only when three to four 64ths of
+ * the budget less are backed than it took to reach it.
+ */
+int ebb_pressure(void)
+EBB_NOTHROW;
+
+/**
+ * Has `call` called with the new level whenever the pressure changes, up or down, from now on.
+ *
+ * It is called by a thread of the allocator's own, a little after the change: it may block, allocate and free. It must not
+ * throw or jump out. Gives 0, or EINVAL when the name or the function is missing or the name is not UTF-8, or ENOMEM.
+ * `*out` goes to `ebb_shrinker_unregister` or `ebb_shrinker_retire`.
+ *
+ * # Safety
+ *
+ * `name` is NULL or a C string; `out` may be written. `call` may be called with the context by another thread until it is
+ * unregistered.
+ *
+ */
+EBB_ATTR(nonnull(4))
+int ebb_pressure_register(const char *name,
+                          ebb_listener_fn call,
+                          void *context,
+                          struct ebb_shrinker_t **out)
 EBB_NOTHROW;
 
 /**

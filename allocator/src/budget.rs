@@ -19,6 +19,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ebb_shrinker::Claim;
 
+use crate::level;
 use crate::os;
 use crate::scope;
 use crate::tally::SHRINKERS;
@@ -85,7 +86,7 @@ impl Request {
             Some(claim) => claim.leave(left),
             None => left,
         };
-        BACKED.fetch_sub(unclaimed, Ordering::Relaxed);
+        uncharge(unclaimed);
         result
     }
 
@@ -116,7 +117,7 @@ impl Request {
         let bytes = self.take_all();
         let given = SHRINKERS.credit().is_some_and(|credit| credit.give(bytes));
         if !given {
-            BACKED.fetch_sub(bytes, Ordering::Relaxed);
+            uncharge(bytes);
         }
     }
 
@@ -151,7 +152,7 @@ impl Request {
     fn receive(&self, bytes: usize) {
         let repaid = bytes.min(self.borrowed.get());
         self.borrowed.set(self.borrowed.get() - repaid);
-        BACKED.fetch_sub(repaid, Ordering::Relaxed);
+        uncharge(repaid);
         self.add(bytes - repaid);
     }
 
@@ -218,6 +219,7 @@ pub(crate) fn charge(bytes: usize) -> bool {
         }
         (_, None) => {}
     }
+    note();
     charged.is_ok()
 }
 
@@ -232,16 +234,28 @@ fn charge_up_to(limit: usize, bytes: usize) -> Result<usize, usize> {
 /// Charges `bytes` whatever the limit: what there is no doing without.
 pub(crate) fn charge_always(bytes: usize) {
     BACKED.fetch_add(bytes, Ordering::Relaxed);
+    note();
 }
 
 /// Gives back what was charged: to this thread's request, if it is reclaiming.
 pub(crate) fn release(bytes: usize) {
     match request() {
         Some(request) => request.receive(bytes),
-        None => {
-            BACKED.fetch_sub(bytes, Ordering::Relaxed);
-        }
+        None => uncharge(bytes),
     }
+}
+
+/// Takes bytes off what is backed.
+fn uncharge(bytes: usize) {
+    if bytes > 0 {
+        BACKED.fetch_sub(bytes, Ordering::Relaxed);
+        note();
+    }
+}
+
+/// Has the pressure follow what has changed.
+fn note() {
+    level::update(|| (backed(), soft_limit()));
 }
 
 /// What is backed on one node, and how much may be.
@@ -306,6 +320,7 @@ pub(crate) fn backed() -> usize {
 /// Sets the budget, or takes it away.
 pub(crate) fn set(bytes: Option<usize>) {
     BUDGET.store(bytes.unwrap_or(usize::MAX), Ordering::Relaxed);
+    note();
 }
 
 /// The budget, if there is one.
@@ -317,6 +332,7 @@ pub(crate) fn get() -> Option<usize> {
 /// Sets the reserve.
 pub(crate) fn set_reserve(bytes: usize) {
     RESERVE.store(bytes, Ordering::Relaxed);
+    note();
 }
 
 /// The reserve in bytes: as it was set, or a sixty-fourth of the budget, between 64 KiB and 4 MiB.
@@ -336,7 +352,7 @@ pub(crate) fn forget_other_threads() {
         None => 0,
     };
     let lost = HELD.swap(held, Ordering::Relaxed).saturating_sub(held) + common;
-    BACKED.fetch_sub(lost, Ordering::Relaxed);
+    uncharge(lost);
 }
 
 fn hard_limit() -> usize {
@@ -345,71 +361,4 @@ fn hard_limit() -> usize {
 
 fn soft_limit() -> usize {
     get().map_or(usize::MAX, |budget| budget.saturating_sub(reserve()))
-}
-
-/// What [`parse`] accepts.
-pub(crate) const ACCEPTED: &str =
-    "bytes as 268435456, 256K, 256M, 2G, 1T, or a part of the memory as 50%";
-
-/// Reads a budget as people write it. `memory` is what a percentage is of, in bytes.
-pub(crate) fn parse(text: &str, memory: usize) -> Option<usize> {
-    let text = text.trim_ascii();
-    let digits = text.trim_end_matches(|last: char| !last.is_ascii_digit());
-    let unit = &text[digits.len()..];
-    let value: usize = digits.parse().ok()?;
-    let bytes = match unit {
-        "" | "B" => Some(value),
-        "K" | "k" | "KB" | "KiB" => value.checked_mul(1 << 10),
-        "M" | "m" | "MB" | "MiB" => value.checked_mul(1 << 20),
-        "G" | "g" | "GB" | "GiB" => value.checked_mul(1 << 30),
-        "T" | "t" | "TB" | "TiB" => value.checked_mul(1 << 40),
-        "%" if value <= 100 => Some(memory / 100 * value),
-        _ => None,
-    }?;
-    (bytes > 0).then_some(bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn budgets_as_people_write_them() {
-        let cases = [
-            ("268435456", 268_435_456),
-            ("256K", 256 << 10),
-            ("256M", 256 << 20),
-            (" 2G ", 2 << 30),
-            ("1T", 1 << 40),
-            ("50%", 500),
-            ("100%", 1000),
-            ("3MiB", 3 << 20),
-        ];
-        for (text, bytes) in cases {
-            assert_eq!(parse(text, 1000), Some(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn rubbish_is_refused() {
-        let cases = [
-            "",
-            "M",
-            "-1",
-            "1.5G",
-            "0",
-            "0M",
-            "101%",
-            "%",
-            "12Q",
-            "99999999999T",
-            "1 M",
-            "0x10",
-            "١",
-            "1M1",
-        ];
-        for text in cases {
-            assert_eq!(parse(text, 1000), None, "{text}");
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! after some operation; while the drain lock is held, all CPUs are open.
 
 use crate::drain;
+use crate::listeners::LISTENERS;
 use crate::lock::{hold, let_go};
 use crate::mapping;
 use crate::node;
@@ -23,6 +24,7 @@ unsafe extern "C" fn before() {
     // First, because it may allocate.
     SHRINKERS.fork_prepare();
     NOTIFIERS.fork_prepare();
+    LISTENERS.fork_prepare();
     hold(drain::lock());
     FALLBACK.iter().for_each(hold);
     for node in node::all() {
@@ -63,6 +65,7 @@ unsafe fn after() {
 unsafe extern "C" fn parent() {
     // SAFETY: called by the C library in the thread that forked.
     unsafe { after() };
+    LISTENERS.fork_parent();
     NOTIFIERS.fork_parent();
     SHRINKERS.fork_parent();
 }
@@ -71,6 +74,8 @@ unsafe extern "C" fn child() {
     // SAFETY: called by the C library in the copy of the thread that forked.
     unsafe { after() };
     // SAFETY: as above, before anything else in the child uses the list; `before` ran in the same thread.
+    unsafe { LISTENERS.fork_child() };
+    // SAFETY: as above.
     unsafe { NOTIFIERS.fork_child() };
     // SAFETY: as above.
     unsafe { SHRINKERS.fork_child() };

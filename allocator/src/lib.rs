@@ -40,7 +40,7 @@
 //! - A program: [`EbbMalloc`] as its global allocator; [`set_budget`], or `EBB_BUDGET=256M` in its environment
 //!   ([`init_from_environment`] has all variables).
 //! - A cache: [`Shrink`], whose documentation says what the two functions may do, and [`register`].
-//! - Whoever watches: [`stats()`], [`Registration::stats`], [`write_stats`].
+//! - Whoever watches: [`stats()`], [`Registration::stats`], [`write_stats`]; [`pressure()`] and [`on_pressure`].
 //! - Bindings and code that manages memory by hand: [`raw`].
 //!
 //! # When there is no memory
@@ -80,11 +80,12 @@
 //!
 //! | layer | files |
 //! | --- | --- |
-//! | plain | `config`, `tally` |
+//! | plain | `bytes`, `config`, `tally` |
 //! | platform | `os` |
 //! | tools | `size_class`, `list`, `lock`, `sysfs`, `scope` |
 //! | | `topology` |
-//! | accounting | `budget` |
+//! | accounting | `level` |
+//! | | `budget` |
 //! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
 //! | | `arena` |
@@ -93,7 +94,7 @@
 //! | | `cpus`, `drain`, `mapping` |
 //! | figures | `stats` |
 //! | | `report` |
-//! | policy | `background` |
+//! | policy | `background`, `listeners` |
 //! | | `round` |
 //! | | `reclaim` |
 //! | life | `fork` |
@@ -108,6 +109,7 @@
 mod arena;
 mod background;
 mod budget;
+mod bytes;
 mod config;
 mod control;
 mod cpus;
@@ -115,7 +117,9 @@ mod drain;
 mod fork;
 mod global;
 mod heap;
+mod level;
 mod list;
+mod listeners;
 mod lock;
 mod mapping;
 mod node;
@@ -145,6 +149,8 @@ pub use control::{
 };
 pub use ebb_shrinker::*;
 pub use global::EbbMalloc;
+pub use level::{Pressure, pressure};
+pub use listeners::on_pressure;
 pub use report::set_reports;
 pub use scope::{Mode, Scope, mode, no_reclaim, no_shrinker};
 pub use start::init_from_environment;

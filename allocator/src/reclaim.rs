@@ -26,6 +26,7 @@ use ebb_shrinker::thread_exiting;
 use crate::background;
 use crate::budget::{self, Request};
 use crate::drain;
+use crate::listeners;
 use crate::mapping;
 use crate::node;
 use crate::os;
@@ -59,6 +60,7 @@ pub(crate) fn with_reclaim(
     only: Option<usize>,
     attempt: &dyn Fn() -> Option<usize>,
 ) -> Option<usize> {
+    listeners::ensure_teller();
     attempt().or_else(|| reclaim(only, attempt))
 }
 
@@ -185,4 +187,5 @@ pub(crate) fn forget_other_threads() {
     LEADERS.store(usize::from(budget::reclaiming()), Ordering::Relaxed);
     budget::forget_other_threads();
     background::forget();
+    listeners::forget_teller();
 }

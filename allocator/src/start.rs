@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use crate::budget;
+use crate::bytes;
 use crate::fork;
 use crate::lock::Lock;
 use crate::os::{self, NodeRules};
@@ -123,11 +124,11 @@ fn read_budget(value: &CStr) {
     if text.is_empty() {
         return;
     }
-    match budget::parse(text, os::physical_memory()) {
+    match bytes::parse(text, os::physical_memory()) {
         Some(bytes) => budget::set(Some(bytes)),
         None => os::Line::new(format_args!(
             "ebbmalloc: EBB_BUDGET: cannot read {text:?}; accepted: {}; no budget is set\n",
-            budget::ACCEPTED
+            bytes::ACCEPTED
         ))
         .write(),
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-use crate::shrinker::{EbbShrinker, hand_out};
+use crate::handle::{EbbShrinker, hand_out};
 
 /// Frees what it can, in any way, when everything else was tried; gives how many bytes that were. `lacking` is how many
 /// bytes the request lacks, or 0 when nobody knows.
@@ -46,7 +46,7 @@ pub unsafe extern "C" fn ebb_last_chance_register(
 }
 
 /// What a callback is called with.
-struct Context(*mut c_void);
+pub(crate) struct Context(pub(crate) *mut c_void);
 
 // SAFETY: whoever registered promised a callback that any thread may call with this context.
 unsafe impl Send for Context {}
@@ -54,7 +54,7 @@ unsafe impl Send for Context {}
 unsafe impl Sync for Context {}
 
 impl Context {
-    fn get(&self) -> *mut c_void {
+    pub(crate) fn get(&self) -> *mut c_void {
         self.0
     }
 }

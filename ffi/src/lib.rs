@@ -11,7 +11,8 @@
 //!           |                         |                       |                        |
 //!           |       +---------- new.rs: ebb_new <-------------+             control.rs: budget, purge,
 //!           |       |             |                           |                         statistics
-//!           |       |     runtime.rs: throw, new handler      |             shrinker.rs, last_chance.rs: caches in C
+//!           |       |                                         |             pressure.rs: how short of memory
+//!           |       |     runtime.rs: throw, new handler      |             shrinker.rs, handle.rs, last_chance.rs: caches in C
 //!           v       |                                         |             scope.rs: what not to do for a while
 //!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+                        |
 //!           |       |                                                                  |
@@ -31,10 +32,12 @@ use ebb::EbbMalloc;
 
 pub mod control;
 mod cxx;
+pub mod handle;
 pub mod heap;
 pub mod last_chance;
 mod malloc;
 pub mod new;
+pub mod pressure;
 mod runtime;
 pub mod scope;
 pub mod shrinker;

@@ -1,13 +1,14 @@
 //! Caches in C as shrinkers.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-
 use std::time::Duration;
 
 use ebb::{
-    CLASSES, Count, DEFAULT_DEADLINE, DEFAULT_SEEKS, Lane, MAX_VALUE, RegisterError, Registration,
-    Scan, Shrink, ShrinkControl, Shrinker, UnregisterError, raw,
+    CLASSES, Count, DEFAULT_DEADLINE, DEFAULT_SEEKS, Lane, MAX_VALUE, Scan, Shrink, ShrinkControl,
+    Shrinker,
 };
+
+use crate::handle::{EbbShrinker, hand_out};
 
 /// `count` answers: there is nothing to free.
 pub const EBB_COUNT_EMPTY: c_int = 0;
@@ -108,11 +109,6 @@ pub struct EbbShrinkerOps {
     /// How long one callback may take, in microseconds; 0 stands for 20,000. Whoever is late in three visits in a row is
     /// moved to the reclaim thread.
     pub deadline_us: u64,
-}
-
-/// A registered shrinker.
-pub struct EbbShrinker {
-    registration: Registration,
 }
 
 /// The two callbacks and what they are called with.
@@ -246,54 +242,4 @@ pub unsafe extern "C" fn ebb_shrinker_register(
     };
     // SAFETY: the caller's clause: `out` may be written.
     unsafe { hand_out(|| ebb::register(spec, callbacks), out) }
-}
-
-/// Registers something and writes its handle to `*out`. 0 or ENOMEM.
-///
-/// # Safety
-///
-/// `out` may be written.
-pub(crate) unsafe fn hand_out(
-    register: impl FnOnce() -> Result<Registration, RegisterError>,
-    out: *mut *mut EbbShrinker,
-) -> c_int {
-    let handle = raw::alloc(size_of::<EbbShrinker>()).cast::<EbbShrinker>();
-    if handle.is_null() {
-        return libc::ENOMEM;
-    }
-    let Ok(registration) = register() else {
-        // SAFETY: the block from above, which nobody has seen.
-        unsafe { raw::free(handle.cast()) };
-        return libc::ENOMEM;
-    };
-    // SAFETY: a new block of that size, aligned for any type.
-    unsafe { handle.write(EbbShrinker { registration }) };
-    // SAFETY: the caller's clause: `out` may be written.
-    unsafe { out.write(handle) };
-    0
-}
-
-/// Unregisters a cache and waits until its callbacks have returned: after 0 they are never called again.
-///
-/// Inside a callback of the same shrinker it gives EDEADLK and does nothing. NULL gives 0.
-///
-/// # Safety
-///
-/// `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ebb_shrinker_unregister(shrinker: *mut EbbShrinker) -> c_int {
-    if shrinker.is_null() {
-        return 0;
-    }
-    // SAFETY: the caller's clause: a live handle. It is taken out here and either put back or freed.
-    let handle = unsafe { shrinker.read() };
-    if let Err(UnregisterError::InsideOwnCallback(registration)) = handle.registration.unregister()
-    {
-        // SAFETY: the handle is still live; its content was taken out above.
-        unsafe { shrinker.write(EbbShrinker { registration }) };
-        return libc::EDEADLK;
-    }
-    // SAFETY: the handle's own block, from `raw::alloc`; the caller uses it no more.
-    unsafe { raw::free(shrinker.cast()) };
-    0
 }

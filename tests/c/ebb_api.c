@@ -4,6 +4,7 @@
 #include <ebbmalloc.h>
 #include <pthread.h>
 #include <stdint.h>
+#include <unistd.h>
 
 static int aligned(const void *block, size_t alignment) { return (uintptr_t)block % alignment == 0; }
 
@@ -277,6 +278,59 @@ static void last_chances(void) {
     ebb_set_budget(0);
 }
 
+/* Retires itself while it is scanned. */
+static int retiring_scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
+    cache_t *cache = context;
+    (void)control, (void)result;
+    cache->scans++;
+    CHECK(ebb_shrinker_retire(cache->shrinker) == EBUSY && ebb_shrinker_retire(cache->shrinker) == EBUSY);
+    CHECK(ebb_shrinker_unregister(cache->shrinker) == EDEADLK);
+    return EBB_SCAN_STOP;
+}
+
+static void retirement(void) {
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 1, 1, 1, 0, 0, NULL, NULL};
+    ebb_shrinker_ops_t ops = {.name = "retiring", .count = count, .scan = retiring_scan, .context = &cache};
+    ebb_set_reports(0);
+    for (int wait = 0; wait < 2; wait++) {
+        CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+        cache.scans = 0;
+        ebb_set_budget(ebb_backed() + (1 << 20));
+        CHECK(ebb_malloc(8 << 20) == NULL && cache.scans == 1);
+        CHECK((wait ? ebb_shrinker_unregister : ebb_shrinker_retire)(cache.shrinker) == 0);
+        CHECK(ebb_malloc(8 << 20) == NULL && cache.scans == 1);
+        ebb_set_budget(0);
+    }
+    ebb_set_reports(1);
+    CHECK(ebb_shrinker_retire(NULL) == 0);
+}
+
+static void listen(void *context, int pressure) {
+    __atomic_store_n((int *)context, pressure, __ATOMIC_SEQ_CST);
+}
+
+static void hears(int *heard, int pressure) {
+    for (int i = 0; i < 20000 && __atomic_load_n(heard, __ATOMIC_SEQ_CST) != pressure; i++) usleep(1000);
+    CHECK(*heard == pressure && ebb_pressure() == pressure);
+}
+
+static void pressure(void) {
+    int heard = -1;
+    ebb_shrinker_t *listener = NULL;
+    CHECK(ebb_pressure_register(NULL, listen, &heard, &listener) == EINVAL);
+    CHECK(ebb_pressure_register("listener", NULL, &heard, &listener) == EINVAL && listener == NULL);
+    CHECK(ebb_pressure() == EBB_PRESSURE_NONE);
+    CHECK(ebb_pressure_register("listener", listen, &heard, &listener) == 0);
+    ebb_purge();
+    ebb_set_budget(ebb_backed() * 5 / 4);
+    hears(&heard, EBB_PRESSURE_LOW);
+    ebb_set_budget(ebb_backed());
+    hears(&heard, EBB_PRESSURE_CRITICAL);
+    ebb_set_budget(0);
+    hears(&heard, EBB_PRESSURE_NONE);
+    CHECK(ebb_shrinker_unregister(listener) == 0);
+}
+
 int main(void) {
     blocks();
     aligned_blocks();
@@ -288,6 +342,8 @@ int main(void) {
     asynchronous();
     scopes();
     last_chances();
+    retirement();
+    pressure();
     puts("ebb_api: ok");
     return 0;
 }

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files whose public functions are the C interface.
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 8] = [
     "heap.rs",
     "new.rs",
     "control.rs",
     "shrinker.rs",
+    "handle.rs",
     "last_chance.rs",
+    "pressure.rs",
     "scope.rs",
 ];
 
@@ -25,6 +27,7 @@ const NAMES: [(&str, &str); 9] = [
     ("EbbCount", "ebb_count_fn"),
     ("EbbScan", "ebb_scan_fn"),
     ("EbbLastChance", "ebb_last_chance_fn"),
+    ("EbbListener", "ebb_listener_fn"),
 ];
 
 const HEAD: &str = "\

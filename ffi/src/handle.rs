@@ -1,0 +1,126 @@
+//! What C programs hold of a registered shrinker, and how it ends.
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use ebb::{RegisterError, Registration, Retirement, UnregisterError, raw};
+
+/// A registered shrinker.
+pub struct EbbShrinker {
+    state: Handle,
+}
+
+/// How far it has come.
+enum Handle {
+    Registered(Registration),
+    Retired(Retirement),
+}
+
+/// Registers something and writes its handle to `*out`. 0 or ENOMEM.
+///
+/// # Safety
+///
+/// `out` may be written.
+pub(crate) unsafe fn hand_out(
+    register: impl FnOnce() -> Result<Registration, RegisterError>,
+    out: *mut *mut EbbShrinker,
+) -> c_int {
+    let handle = raw::alloc(size_of::<EbbShrinker>()).cast::<EbbShrinker>();
+    if handle.is_null() {
+        return libc::ENOMEM;
+    }
+    let Ok(registration) = register() else {
+        // SAFETY: the block from above, which nobody has seen.
+        unsafe { raw::free(handle.cast()) };
+        return libc::ENOMEM;
+    };
+    // SAFETY: a new block of that size, aligned for any type.
+    unsafe { handle.write(Handle::Registered(registration).into()) };
+    // SAFETY: the caller's clause: `out` may be written.
+    unsafe { out.write(handle) };
+    0
+}
+
+/// Unregisters a cache and waits until its callbacks have returned: after 0 they are never called again.
+///
+/// Inside a callback of the same shrinker it gives EDEADLK and does nothing. NULL gives 0.
+///
+/// # Safety
+///
+/// `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_unregister(shrinker: *mut EbbShrinker) -> c_int {
+    if shrinker.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's clause: a live handle.
+    unsafe { advance(shrinker, libc::EDEADLK, Handle::unregister) }
+}
+
+/// Takes a cache off without waiting for anything: no callback begins any more. Gives 0 when none is running either, and
+/// then it is as if unregistered; else EBUSY, and is called again later, from any thread, until it gives 0.
+///
+/// May be called inside a callback of the same shrinker, where it gives EBUSY. Instead of calling it again one may wait
+/// with `ebb_shrinker_unregister`. NULL gives 0.
+///
+/// # Safety
+///
+/// `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0. Calls for one
+/// shrinker do not overlap.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_retire(shrinker: *mut EbbShrinker) -> c_int {
+    if shrinker.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's clause: a live handle.
+    unsafe { advance(shrinker, libc::EBUSY, Handle::retire) }
+}
+
+impl From<Handle> for EbbShrinker {
+    fn from(state: Handle) -> Self {
+        Self { state }
+    }
+}
+
+impl Handle {
+    /// Itself, if it is this thread that is in the callback.
+    fn unregister(self) -> Result<(), Self> {
+        match self {
+            Self::Registered(registration) => registration
+                .unregister()
+                .map_err(|UnregisterError::InsideOwnCallback(back)| Self::Registered(back)),
+            Self::Retired(retirement) => retirement.wait().map_err(Self::Retired),
+        }
+    }
+
+    /// Itself, if a callback is running.
+    fn retire(self) -> Result<(), Self> {
+        let retirement = match self {
+            Self::Registered(registration) => registration.retire(),
+            Self::Retired(retirement) => retirement,
+        };
+        retirement.wait_for(Duration::ZERO).map_err(Self::Retired)
+    }
+}
+
+/// Moves a shrinker on to its end. 0, and its handle is gone; or `refused`, and it is still there.
+///
+/// # Safety
+///
+/// A live handle, that is used no more once this has given 0.
+unsafe fn advance(
+    shrinker: *mut EbbShrinker,
+    refused: c_int,
+    step: impl FnOnce(Handle) -> Result<(), Handle>,
+) -> c_int {
+    // SAFETY: the caller's clause. It is taken out here and either put back or freed.
+    let handle = unsafe { shrinker.read() };
+    if let Err(back) = step(handle.state) {
+        // SAFETY: the handle is still live; its content was taken out above.
+        unsafe { shrinker.write(back.into()) };
+        return refused;
+    }
+    // SAFETY: the handle's own block, from `raw::alloc`; the caller uses it no more.
+    unsafe { raw::free(shrinker.cast()) };
+    0
+}
