@@ -752,6 +752,35 @@ int ebb_shrinker_retire(struct ebb_shrinker_t *shrinker)
 EBB_NOTHROW;
 
 /**
+ * The number of the oldest shrinker of that name (its first 32 bytes); 0 when there is none, or for NULL.
+ *
+ * The statistics have the number of each. No other shrinker has or had the same.
+ *
+ * # Safety
+ *
+ * `name` is NULL or a C string.
+ */
+uint64_t ebb_shrinker_find(const char *name)
+EBB_NOTHROW;
+
+/**
+ * Has one shrinker look at so many `objects` of a node, by hand and on this thread, and writes what it freed to
+ * `*result`, unless that is NULL. For shrinkers that are not node-aware the node is 0.
+ *
+ * Gives 0; or EBUSY when another thread is in it, or it ended by a fault of its own; or ENOENT when there is none of that
+ * number, or the call comes out of a callback. The caller holds no lock that the callbacks want.
+ *
+ * # Safety
+ *
+ * `result` is NULL or may be written.
+ */
+int ebb_shrinker_scan(uint64_t id,
+                      uint32_t node,
+                      size_t objects,
+                      struct ebb_scan_result_t *result)
+EBB_NOTHROW;
+
+/**
  * Registers a last chance: `free` is called before an allocation fails, when all shrinkers have given what they had. If it
  * says that it freed anything the allocation is tried once more. It runs like the callbacks of a shrinker.
  *

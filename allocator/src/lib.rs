@@ -40,7 +40,8 @@
 //! - A program: [`EbbMalloc`] as its global allocator; [`set_budget`], or `EBB_BUDGET=256M` in its environment
 //!   ([`init_from_environment`] has all variables).
 //! - A cache: [`Shrink`], whose documentation says what the two functions may do, and [`register`].
-//! - Whoever watches: [`stats()`], [`Registration::stats`], [`write_stats`]; [`pressure()`] and [`on_pressure`].
+//! - Whoever watches: [`stats()`], [`Registration::stats`], [`write_stats`]; [`pressure()`] and
+//!   [`on_pressure`]; [`shrinkers`], to scan them by hand.
 //! - Bindings and code that manages memory by hand: [`raw`].
 //!
 //! # When there is no memory
@@ -93,7 +94,7 @@
 //! | | `tables`, `placement` |
 //! | | `cpus`, `drain`, `mapping` |
 //! | figures | `stats` |
-//! | | `report` |
+//! | | `report`, `write` |
 //! | policy | `background`, `listeners` |
 //! | | `round` |
 //! | | `reclaim` |
@@ -142,6 +143,7 @@ mod sysfs;
 mod tables;
 mod tally;
 mod topology;
+mod write;
 
 pub use control::{
     backed, budget, node_budget, numa_policy, on_last_chance, purge, register, reserve, set_budget,
@@ -154,5 +156,6 @@ pub use listeners::on_pressure;
 pub use report::set_reports;
 pub use scope::{Mode, Scope, mode, no_reclaim, no_shrinker};
 pub use start::init_from_environment;
-pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats, StatsFormat, stats, write_stats};
+pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats, stats};
 pub use topology::NumaPolicy;
+pub use write::{StatsFormat, write_stats};

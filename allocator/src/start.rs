@@ -13,9 +13,9 @@ use crate::fork;
 use crate::lock::Lock;
 use crate::os::{self, NodeRules};
 use crate::report;
-use crate::stats;
 use crate::tables;
 use crate::topology::{self, NumaPolicy, Topology};
+use crate::write;
 
 /// Whether the tables are there.
 static STARTED: AtomicBool = AtomicBool::new(false);
@@ -111,7 +111,7 @@ pub fn init_from_environment() {
         report::set_reports(false);
     }
     if is_set(os::environment(c"EBB_STATS")) {
-        os::at_exit(stats::write_at_exit);
+        os::at_exit(write::write_at_exit);
     }
 }
 

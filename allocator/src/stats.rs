@@ -1,18 +1,15 @@
-//! Statistics: a snapshot by value, and its text and JSON forms. Nothing here allocates.
+//! Statistics: a snapshot by value, and its text and JSON forms, without the shrinkers. Nothing here allocates.
 
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
-
-use ebb_shrinker::Lane;
 
 use crate::budget;
 use crate::config::{MAX_NODES, ROW};
 use crate::drain;
 use crate::mapping;
 use crate::node::{self, Node};
-use crate::os;
 use crate::size_class::{LAST, SHAPES};
-use crate::tally::{COUNTERS, SHRINKERS};
+use crate::tally::COUNTERS;
 use crate::topology;
 
 /// A snapshot of the allocator, of about 6 KiB. All sizes in bytes.
@@ -133,15 +130,6 @@ pub struct ReclaimStats {
     pub last_chances: u64,
     /// Shrinkers moved to the reclaim thread for being late.
     pub moved: u64,
-}
-
-/// The form in which [`write_stats`] writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StatsFormat {
-    /// For people.
-    Text,
-    /// One JSON object.
-    Json,
 }
 
 /// A snapshot of now. Takes the size classes' locks one after the other, each for a moment.
@@ -331,7 +319,7 @@ impl Stats {
         out.write_str("}")
     }
 
-    fn write_json_members(&self, out: &mut dyn Write) -> fmt::Result {
+    pub(crate) fn write_json_members(&self, out: &mut dyn Write) -> fmt::Result {
         write_members(out, &self.fields())?;
         out.write_str(",\"nodes\":[")?;
         for (index, node) in self.known_nodes().iter().enumerate() {
@@ -365,11 +353,11 @@ impl Stats {
     }
 }
 
-fn comma(index: usize) -> &'static str {
+pub(crate) fn comma(index: usize) -> &'static str {
     if index == 0 { "" } else { "," }
 }
 
-fn write_members(out: &mut dyn Write, members: &[(&str, u64)]) -> fmt::Result {
+pub(crate) fn write_members(out: &mut dyn Write, members: &[(&str, u64)]) -> fmt::Result {
     for (index, (name, value)) in members.iter().enumerate() {
         write!(out, "{}\"{name}\":{value}", comma(index))?;
     }
@@ -408,116 +396,4 @@ impl fmt::Display for Stats {
         }
         Ok(())
     }
-}
-
-/// Writes a snapshot and the table of shrinkers. Allocates nothing, as long as `out` does not.
-///
-/// # Errors
-/// Those of `out`.
-pub fn write_stats(out: &mut dyn Write, format: StatsFormat) -> fmt::Result {
-    match format {
-        StatsFormat::Text => {
-            write!(out, "{}", stats())?;
-            write_shrinkers_text(out)
-        }
-        StatsFormat::Json => {
-            out.write_str("{")?;
-            stats().write_json_members(out)?;
-            write_shrinkers_json(out)?;
-            out.write_str("}\n")
-        }
-    }
-}
-
-fn write_shrinkers_text(out: &mut dyn Write) -> fmt::Result {
-    if SHRINKERS.is_empty() {
-        return Ok(());
-    }
-    let mut result = writeln!(
-        out,
-        "shrinker                              calls    scanned      freed          bytes  stops deferred  max us"
-    );
-    SHRINKERS.for_each(&mut |shrinker| {
-        result = result.and_then(|()| {
-            writeln!(
-                out,
-                "{:<32} {:>10} {:>10} {:>10} {:>14} {:>6} {:>8} {:>7}",
-                shrinker.name(),
-                shrinker.calls,
-                shrinker.scanned,
-                shrinker.objects,
-                shrinker.bytes,
-                shrinker.stops,
-                shrinker.deferred,
-                shrinker.time_ns_max / 1000,
-            )
-        });
-    });
-    result
-}
-
-fn write_shrinkers_json(out: &mut dyn Write) -> fmt::Result {
-    let mut result = out.write_str(",\"shrinkers\":[");
-    let mut index = 0;
-    SHRINKERS.for_each(&mut |shrinker| {
-        let members = [
-            ("id", shrinker.id),
-            ("seeks", u64::from(shrinker.seeks)),
-            ("calls", shrinker.calls),
-            ("scans", shrinker.scans),
-            ("scanned", shrinker.scanned),
-            ("objects", shrinker.objects),
-            ("bytes", shrinker.bytes),
-            ("stops", shrinker.stops),
-            ("skipped_busy", shrinker.skipped_busy),
-            ("misreports", shrinker.misreports),
-            ("timeouts", shrinker.timeouts),
-            ("overruns", shrinker.overruns),
-            ("async", u64::from(shrinker.lane == Lane::Async)),
-            ("value", u64::from(shrinker.value)),
-            ("class", u64::from(shrinker.class)),
-            ("panics", shrinker.panics),
-            ("deferred", shrinker.deferred as u64),
-            ("time_ns_total", shrinker.time_ns_total),
-            ("time_ns_p50", shrinker.time_ns_p50),
-            ("time_ns_p99", shrinker.time_ns_p99),
-            ("time_ns_max", shrinker.time_ns_max),
-        ];
-        result = result
-            .and_then(|()| write!(out, "{}{{\"name\":\"", comma(index)))
-            .and_then(|()| write_escaped(out, shrinker.name()))
-            .and_then(|()| out.write_str("\","))
-            .and_then(|()| write_members(out, &members))
-            .and_then(|()| out.write_str("}"));
-        index += 1;
-    });
-    result.and_then(|()| out.write_str("]"))
-}
-
-/// Writes a string as JSON wants it inside quotes.
-fn write_escaped(out: &mut dyn Write, text: &str) -> fmt::Result {
-    for letter in text.chars() {
-        match letter {
-            '"' | '\\' => write!(out, "\\{letter}")?,
-            letter if (letter as u32) < 0x20 => write!(out, "\\u{:04x}", letter as u32)?,
-            letter => out.write_char(letter)?,
-        }
-    }
-    Ok(())
-}
-
-/// Standard error as a writer.
-struct StandardError;
-
-impl Write for StandardError {
-    fn write_str(&mut self, part: &str) -> fmt::Result {
-        os::say(part.as_bytes());
-        Ok(())
-    }
-}
-
-/// Called when the process exits, if `EBB_STATS` asked for it.
-pub(crate) extern "C" fn write_at_exit() {
-    // Never fails.
-    let _ = write_stats(&mut StandardError, StatsFormat::Text);
 }

@@ -1,9 +1,11 @@
 //! What C programs hold of a registered shrinker, and how it ends.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_char, c_int};
 use std::time::Duration;
 
 use ebb::{RegisterError, Registration, Retirement, UnregisterError, raw};
+
+use crate::shrinker::EbbScanResult;
 
 /// A registered shrinker.
 pub struct EbbShrinker {
@@ -74,6 +76,57 @@ pub unsafe extern "C" fn ebb_shrinker_retire(shrinker: *mut EbbShrinker) -> c_in
     }
     // SAFETY: the caller's clause: a live handle.
     unsafe { advance(shrinker, libc::EBUSY, Handle::retire) }
+}
+
+/// The number of the oldest shrinker of that name (its first 32 bytes); 0 when there is none, or for NULL.
+///
+/// The statistics have the number of each. No other shrinker has or had the same.
+///
+/// # Safety
+///
+/// `name` is NULL or a C string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_find(name: *const c_char) -> u64 {
+    if name.is_null() {
+        return 0;
+    }
+    // SAFETY: the caller's clause, and it is not NULL.
+    let name = unsafe { CStr::from_ptr(name) }.to_str();
+    name.ok()
+        .and_then(|name| ebb::shrinkers().find(name))
+        .unwrap_or(0)
+}
+
+/// Has one shrinker look at so many `objects` of a node, by hand and on this thread, and writes what it freed to
+/// `*result`, unless that is NULL. For shrinkers that are not node-aware the node is 0.
+///
+/// Gives 0; or EBUSY when another thread is in it, or it ended by a fault of its own; or ENOENT when there is none of that
+/// number, or the call comes out of a callback. The caller holds no lock that the callbacks want.
+///
+/// # Safety
+///
+/// `result` is NULL or may be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_scan(
+    id: u64,
+    node: u32,
+    objects: usize,
+    result: *mut EbbScanResult,
+) -> c_int {
+    let Some(report) = ebb::shrinkers().scan(id, node, objects) else {
+        return libc::ENOENT;
+    };
+    if report.visited == 0 {
+        return libc::EBUSY;
+    }
+    // SAFETY: the caller's clause: NULL or may be written.
+    if let Some(result) = unsafe { result.as_mut() } {
+        *result = EbbScanResult {
+            objects: report.objects,
+            bytes: report.bytes,
+        };
+    }
+    0
 }
 
 impl From<Handle> for EbbShrinker {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 
 use crate::epoch;
 use crate::list::ShrinkerList;
-use crate::sync::thread_token;
+use crate::sync::{forget_thread_number, thread_token};
 
 impl ShrinkerList {
     /// Before a fork: keeps registrations out. Waits for no callback, and never allocates under the lock.
@@ -46,6 +46,7 @@ impl ShrinkerList {
     /// Only in a forked child, by its only thread, before anything else there uses the list; and
     /// [`fork_prepare`](Self::fork_prepare) ran in that thread before the fork.
     pub unsafe fn fork_child(&self) {
+        forget_thread_number();
         // Relaxed: as above.
         if self.forking.load(Ordering::Relaxed) == thread_token()
             && let Some(chain) = self.chain()

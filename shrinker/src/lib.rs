@@ -61,16 +61,18 @@
 //! # Layers
 //!
 //! Each file imports only from files above it:
-//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `credit`, `times`, `deferred`, `values` < `shrink` (the trait) < `callee` <
-//! `pressure` (arithmetic) < `stats` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a
-//! walk) < `list` (the walk itself, and its proof) < `snapshot`, `removal`, `fork` <
-//! `retirement` < `registration` < `spec`.
+//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `credit`, `times`, `deferred`, `values` <
+//! `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`, `stats` < `counters` < `record` (one shrinker) <
+//! `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) <
+//! `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec`.
 
 use std::time::Duration;
 
 #[forbid(unsafe_code)]
 mod callee;
 mod chain;
+#[forbid(unsafe_code)]
+mod counters;
 #[forbid(unsafe_code)]
 mod credit;
 #[forbid(unsafe_code)]
@@ -81,6 +83,8 @@ mod list;
 #[forbid(unsafe_code)]
 mod lock;
 mod memory;
+#[forbid(unsafe_code)]
+mod name;
 #[forbid(unsafe_code)]
 mod pressure;
 mod record;
@@ -103,6 +107,7 @@ mod times;
 mod values;
 #[forbid(unsafe_code)]
 mod walk;
+mod walker;
 
 pub use credit::{Claim, Credit};
 pub use epoch::{thread_exiting, thread_must_not_fail};
@@ -112,7 +117,7 @@ pub use registration::{Registration, UnregisterError};
 pub use retirement::Retirement;
 pub use shrink::{Count, Lane, Scan, Shrink, ShrinkControl};
 pub use spec::{Prepared, Shrinker};
-pub use stats::ShrinkerStats;
+pub use stats::{Fault, ShrinkerStats};
 pub use walk::{Visit, Walk, WalkReport};
 
 /// What an object costs to make again when the owner does not say: twice the cost of one disk seek, as in the kernel.

@@ -54,18 +54,17 @@
 //! - **I16** After a fork the child's counts are those of its one thread. `forked_child_can_unregister_and_walk`
 
 use std::ops::ControlFlow;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use crate::chain::Chain;
 use crate::credit::Credit;
-use crate::epoch::{self, assert_outside};
-use crate::pressure::Outcome;
-use crate::record::{Record, in_callback, with_frame};
-use crate::reference::Reference;
+use crate::epoch;
+use crate::name::Name;
+use crate::record::in_callback;
 use crate::shrink::Lane;
-use crate::sync::now_ns;
 use crate::walk::{Visit, Walk, WalkReport};
+use crate::walker::Walker;
 
 /// A lockless list of shrinkers. Meant to be a static: `static LIST: ShrinkerList = ShrinkerList::new();`
 #[derive(Debug)]
@@ -155,139 +154,46 @@ impl ShrinkerList {
         let Some(chain) = self.chain() else {
             return WalkReport::default();
         };
-        let mut walker = Walker {
-            chain,
-            walk,
-            visit,
-            report: WalkReport::default(),
-            start: chain.cursor(),
-            last: chain.last_id(),
-            until: walk.until(now_ns()),
-            node_aware: false,
-        };
-        let _ = walker.run();
-        let report = walker.report;
+        let report = Walker::new(chain, walk, visit).run();
         self.sweep();
         report
     }
-}
 
-/// A walk in progress.
-struct Walker<'a> {
-    chain: &'static Chain,
-    walk: &'a Walk,
-    visit: &'a mut dyn FnMut(&Visit) -> ControlFlow<()>,
-    report: WalkReport,
-    /// The shrinker behind which each turn begins (I14).
-    start: u64,
-    /// The youngest shrinker when the walk began (I15).
-    last: u64,
-    /// When the time is up.
-    until: u64,
-    /// Whether any node-aware shrinker was met: else one turn is enough.
-    node_aware: bool,
-}
-
-impl Walker<'_> {
-    /// One turn per node: from the cursor to the end of the list, then from its head to the cursor.
-    fn run(&mut self) -> ControlFlow<()> {
-        let mut turn = 0;
-        while let Some(node) = self.walk.turn(turn) {
-            self.leg(turn, node, self.start, self.last)?;
-            self.leg(turn, node, 0, self.start.min(self.last))?;
-            if !self.node_aware {
-                break;
-            }
-            turn += 1;
+    /// Has one shrinker look at so many `objects` of `node`, by hand: as the kernel's debugfs does. Its number is
+    /// [`ShrinkerStats::id`](crate::ShrinkerStats::id), or what [`find`](Self::find) gives. The callbacks run here and now,
+    /// in whatever lane the shrinker is, without a deadline: the caller holds no lock that they want.
+    ///
+    /// `None` when there is no such shrinker, or this thread may not walk (see [`walk`](Self::walk)). A report that
+    /// visited none says that another thread was in it, or that it panicked before.
+    pub fn scan(&self, id: u64, node: u32, objects: usize) -> Option<WalkReport> {
+        let mut exists = false;
+        self.for_each(&mut |stats| exists |= stats.id == id && !stats.dying);
+        if !exists || epoch::thread_exiting() || epoch::inside() || in_callback() {
+            return None;
         }
-        ControlFlow::Continue(())
+        let walk = Walk {
+            node,
+            objects,
+            // No deadline, and no strike for being late.
+            lane: Lane::Async,
+            ..Walk::default()
+        };
+        let visit = &mut |_: &Visit| ControlFlow::Continue(());
+        let report = Walker::new(self.chain()?, &walk, visit).run_one(id);
+        self.sweep();
+        Some(report)
     }
 
-    /// Visits the shrinkers whose ids are above `after` and at most `upto`. The steps are those of the module's head.
-    fn leg(&mut self, turn: u32, node: u32, after: u64, upto: u64) -> ControlFlow<()> {
-        if after >= upto {
-            return ControlFlow::Continue(());
-        }
-        let mut guard = self.chain.enter(); // step 1
-        let mut at = self.chain.first(&guard);
-        while let Some(here) = at {
-            // SAFETY: I3: found under `guard`, or kept by the reference until `guard` was entered again (I2).
-            let record = unsafe { here.as_ref() };
-            if record.id() > upto {
-                break;
+    /// The number of the oldest shrinker of that name (its first 32 bytes).
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<u64> {
+        let (wanted, mut found) = (Name::new(name), None);
+        self.for_each(&mut |stats| {
+            if stats.name == wanted && !stats.dying && found.is_none() {
+                found = Some(stats.id);
             }
-            let wanted = record.id() > after && self.wants(record, turn);
-            if wanted && let Some(reference) = Reference::try_get(self.chain, here, &guard) {
-                // step 2 succeeded
-                drop(guard); // step 3
-                let flow = self.call(&reference, node);
-                guard = self.chain.enter(); // step 4
-                drop(reference); // step 5
-                flow?;
-            }
-            at = NonNull::new(guard.load(&record.next)); // step 6
-        }
-        ControlFlow::Continue(())
-    }
-
-    /// Whether `record` is to be called in this turn; no read-modify-write is spent on one that is not.
-    fn wants(&mut self, record: &Record, turn: u32) -> bool {
-        self.node_aware |= record.node_aware();
-        let asked = (turn == 0 || record.node_aware())
-            && record.value() <= self.walk.max_value
-            && record.class_bit() & self.walk.without == 0;
-        if !asked || !self.in_lane(record) || !record.in_service() {
-            return false;
-        }
-        let busy = record.looks_busy();
-        self.report.skipped_busy += usize::from(busy);
-        !busy
-    }
-
-    /// Whether `record` is to be called in this lane.
-    fn in_lane(&self, record: &Record) -> bool {
-        let here = record.lane() == self.walk.lane;
-        here || (self.walk.lane == Lane::Async && record.has_deferred())
-    }
-
-    /// Step 3: the cache, then the visitor; in each pause of the cache, the visitor too.
-    fn call(&mut self, reference: &Reference, node: u32) -> ControlFlow<()> {
-        assert_outside();
-        if now_ns() >= self.until {
-            self.report.timed_out = true;
-            return ControlFlow::Break(());
-        }
-        let record = reference.record();
-        with_frame(record, || {
-            let Some(busy) = record.try_busy() else {
-                self.report.skipped_busy += 1;
-                return ControlFlow::Continue(());
-            };
-            let node = if record.node_aware() { node } else { 0 };
-            let mut told = Outcome::default();
-            let mut pause = |outcome: &Outcome| {
-                let news = outcome.since(&told);
-                told = *outcome;
-                (self.visit)(&Visit::new(record.name(), node, &news, true))
-            };
-            // SAFETY: `reference` is a reference.
-            let outcome = unsafe { record.call(&busy, self.walk, node, self.until, &mut pause) };
-            drop(busy);
-            if outcome.moved {
-                // Relaxed: a hint.
-                self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
-            }
-            self.report.add(&outcome);
-            self.chain.set_cursor(record.id());
-            self.report.satisfied = outcome.satisfied || {
-                let news = outcome.since(&told);
-                (self.visit)(&Visit::new(record.name(), node, &news, false)).is_break()
-            };
-            match self.report.satisfied {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        })
+        });
+        found
     }
 }
 

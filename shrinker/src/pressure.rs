@@ -48,6 +48,8 @@ pub(crate) struct Pressure {
     pub(crate) node: u32,
     pub(crate) priority: u8,
     pub(crate) exhaustive: bool,
+    /// So many objects, whatever the rest says; 0 for what it says.
+    pub(crate) objects: usize,
     /// Bytes after which to pause; 0 for never.
     pub(crate) goal: usize,
     /// When to stop, on the clock of `now_ns`.
@@ -109,7 +111,8 @@ struct Plan {
     /// In objects.
     batch: usize,
     calls_left: usize,
-    exhaustive: bool,
+    /// Down to the last object, not only in whole batches.
+    whole: bool,
 }
 
 impl Plan {
@@ -129,9 +132,10 @@ impl Plan {
             true => deferred,
             false => eased(deferred, job.priority),
         };
-        let left = match job.exhaustive {
-            true => most,
-            false => carried.saturating_add(delta).min(most),
+        let left = match (job.objects, job.exhaustive) {
+            (0, true) => most,
+            (0, false) => carried.saturating_add(delta).min(most),
+            (objects, _) => objects.saturating_mul(each).min(most),
         };
         // A cache too large for its batch is asked for more at once, not more often.
         let fewest = (left / each).div_ceil(MAX_CALLS / 2);
@@ -139,7 +143,11 @@ impl Plan {
         Self {
             freeable,
             each,
-            due: deferred.saturating_add(delta),
+            due: match job.objects {
+                0 => deferred.saturating_add(delta),
+                // Nobody asked for more; what was put off before still is.
+                _ => deferred,
+            },
             left,
             done: 0,
             batch,
@@ -148,14 +156,14 @@ impl Plan {
                 .saturating_add(1)
                 .saturating_mul(2)
                 .min(MAX_CALLS),
-            exhaustive: job.exhaustive,
+            whole: job.exhaustive || job.objects > 0,
         }
     }
 
     /// How many objects to ask for next, if any.
     fn next(&self) -> Option<usize> {
         let batch = self.batch.saturating_mul(self.each);
-        let wanted = match self.exhaustive {
+        let wanted = match self.whole {
             true => self.left > 0,
             false => self.left >= batch || self.left >= self.freeable,
         };

@@ -62,6 +62,7 @@ fn job(priority: u8, seeks: u32) -> Pressure {
         node: 0,
         priority,
         exhaustive: false,
+        objects: 0,
         goal: 0,
         until: u64::MAX,
         deadline: u64::MAX,

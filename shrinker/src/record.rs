@@ -16,12 +16,14 @@ use std::sync::atomic::{AtomicBool, AtomicPtr as Plain, AtomicU32, AtomicU64, Or
 
 use crate::MAX_NODES;
 use crate::callee::Callee;
+use crate::counters::Counters;
 use crate::deferred::Deferred;
+use crate::name::Name;
 use crate::pressure::{self, Outcome, Pressure};
 use crate::shrink::{Lane, Shrink};
 use crate::state::State;
-use crate::stats::{Counters, Name, ShrinkerStats};
-use crate::sync::{AtomicPtr, AtomicUsize, FRAMES, thread_token};
+use crate::stats::ShrinkerStats;
+use crate::sync::{AtomicPtr, AtomicUsize, FRAMES, now_ns, thread_number, thread_token};
 use crate::times::Times;
 use crate::walk::Walk;
 
@@ -55,6 +57,9 @@ pub(crate) struct Record {
     settings: Settings,
     /// Which thread is in the callbacks; 0 when none is.
     busy: AtomicUsize,
+    /// The system's number of that thread, and since when it is there. For people.
+    held_by: AtomicU32,
+    held_since: AtomicU64,
     deferred: [Deferred; MAX_NODES],
     counters: Counters,
     times: Times,
@@ -81,6 +86,8 @@ impl Record {
             id: AtomicU64::new(0),
             settings,
             busy: AtomicUsize::new(0),
+            held_by: AtomicU32::new(0),
+            held_since: AtomicU64::new(0),
             deferred: [const { Deferred::new() }; MAX_NODES],
             counters: Counters::default(),
             times: Times::new(),
@@ -168,6 +175,9 @@ impl Record {
             self.busy
                 .compare_exchange(0, thread_token(), Ordering::Acquire, Ordering::Relaxed);
         if taken.is_ok() {
+            // Relaxed, both: figures.
+            self.held_since.store(now_ns(), Ordering::Relaxed);
+            self.held_by.store(thread_number(), Ordering::Relaxed);
             return Some(Busy(self));
         }
         self.counters.busy();
@@ -198,6 +208,7 @@ impl Record {
             node,
             priority: walk.priority,
             exhaustive: walk.exhaustive,
+            objects: walk.objects,
             goal: walk.goal,
             until,
             deadline: match walk.lane {
@@ -233,6 +244,7 @@ impl Record {
         // Relaxed: the child has one thread.
         if self.busy.load(Ordering::Relaxed) != thread_token() {
             self.busy.store(0, Ordering::Relaxed);
+            self.held_by.store(0, Ordering::Relaxed);
         }
     }
 
@@ -255,6 +267,12 @@ impl Record {
             ..ShrinkerStats::new(self.settings.name, self.id())
         };
         self.counters.copy_to(&mut stats);
+        (stats.references, stats.dying) = self.state.holders();
+        // Relaxed, both: figures.
+        stats.held_by = self.held_by.load(Ordering::Relaxed);
+        if stats.held_by != 0 {
+            stats.held_ns = now_ns().saturating_sub(self.held_since.load(Ordering::Relaxed));
+        }
         stats
     }
 }
@@ -264,6 +282,8 @@ pub(crate) struct Busy<'a>(&'a Record);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
+        // Relaxed: a figure.
+        self.0.held_by.store(0, Ordering::Relaxed);
         // Release (B1): what the callback did is visible to the next one.
         self.0.busy.store(0, Ordering::Release);
     }

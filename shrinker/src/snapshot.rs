@@ -8,7 +8,8 @@ use crate::stats::ShrinkerStats;
 const SNAPSHOTS: usize = 8;
 
 impl ShrinkerList {
-    /// Calls `f` with a snapshot of each registered shrinker, oldest first. Allocates nothing; `f` runs outside guards
+    /// Calls `f` with a snapshot of each registered shrinker, oldest first; of one that is being unregistered, as long as a
+    /// walk is still inside. Allocates nothing; `f` runs outside guards
     /// and locks and holds up nobody: it may even unregister the shrinker it is shown. Works on any thread.
     ///
     /// # Panics
@@ -21,7 +22,7 @@ impl ShrinkerList {
             let mut room = snapshots.iter_mut();
             let more = chain.lock.with(|| {
                 chain.find(|record| {
-                    let wanted = record.id() > shown && record.state.is_open();
+                    let wanted = record.id() > shown && record.state.is_in_use();
                     wanted
                         && room
                             .next()

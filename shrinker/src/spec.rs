@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::chain::Chain;
 use crate::list::ShrinkerList;
 use crate::memory::{RegisterError, try_box};
+use crate::name::Name;
 use crate::record::{Record, Settings};
 use crate::registration::Registration;
 use crate::shrink::{Lane, Shrink};
-use crate::stats::Name;
 use crate::{CLASSES, DEFAULT_BATCH, DEFAULT_DEADLINE, DEFAULT_SEEKS, DEFAULT_VALUE, MAX_VALUE};
 
 /// The description of a shrinker: a name and how it is to be treated.

@@ -136,11 +136,18 @@ impl State {
         }
     }
 
-    /// Whether walkers may call it now. Only a hint.
-    pub(crate) fn is_open(&self) -> bool {
-        // Relaxed: the reader is under the list lock, and shows a snapshot.
+    /// How many walkers hold a reference, and whether it is dying. Only a figure.
+    pub(crate) fn holders(&self) -> (u32, bool) {
+        // Relaxed: a figure.
         let seen = self.word.load(Ordering::Relaxed);
-        seen != 0 && seen & DYING == 0
+        let dying = seen & DYING != 0;
+        ((seen & COUNT).saturating_sub(u32::from(!dying)), dying)
+    }
+
+    /// Whether it is registered, or a walker is still inside. Only a hint.
+    pub(crate) fn is_in_use(&self) -> bool {
+        // Relaxed: the reader is under the list lock, and shows a snapshot.
+        self.word.load(Ordering::Relaxed) & COUNT != 0
     }
 
     /// Whether this is an orphan that nobody uses any more.

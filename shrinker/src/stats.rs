@@ -1,42 +1,32 @@
-//! What is counted per shrinker, and the snapshot that users see.
+//! The snapshot of a shrinker that users see.
 
-use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::pressure::Outcome;
+use crate::name::Name;
 use crate::shrink::Lane;
 
-/// The longest name kept, in bytes.
-const NAME_MAX: usize = 32;
-
-/// A short name, held by value so that showing it never allocates.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name {
-    bytes: [u8; NAME_MAX],
-    len: u8,
+/// What can go wrong with a shrinker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Its figures could not be true, or it used up its scan calls.
+    Misreport,
+    /// A callback overran its deadline.
+    Overrun,
+    /// Its work was broken off because the walk's time was up.
+    Timeout,
+    /// A callback panicked; it is not called any more.
+    Panic,
 }
 
-impl Name {
-    /// The name, cut at the last whole character that fits.
-    pub(crate) fn new(name: &str) -> Self {
-        let len = name.floor_char_boundary(NAME_MAX);
-        let mut bytes = [0; NAME_MAX];
-        bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
-        Self {
-            bytes,
-            len: len as u8,
+impl Fault {
+    /// One word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Misreport => "misreport",
+            Self::Overrun => "overrun",
+            Self::Timeout => "timeout",
+            Self::Panic => "panic",
         }
-    }
-
-    pub(crate) fn as_str(&self) -> &str {
-        // Always valid: it was cut at a character's end.
-        str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
-    }
-}
-
-impl fmt::Debug for Name {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -85,6 +75,18 @@ pub struct ShrinkerStats {
     pub timeouts: u64,
     /// Calls in which a callback overran its deadline.
     pub overruns: u64,
+    /// What went wrong last, if anything did.
+    pub last_error: Option<Fault>,
+    /// How long ago that was, in nanoseconds; 0 when nothing did.
+    pub last_error_ns: u64,
+    /// How many walks hold a reference, and would be waited for: they are in its callbacks, or in their visitor.
+    pub references: u32,
+    /// The system's number of the thread that is in its callbacks; 0 when none is.
+    pub held_by: u32,
+    /// How long that thread has been there, in nanoseconds.
+    pub held_ns: u64,
+    /// It is being unregistered or retired: what is still inside will be the last.
+    pub dying: bool,
     /// Work put off to later walks, all nodes together: in bytes, or in objects where it never said how large they are.
     pub deferred: usize,
     /// Time spent in its callbacks, in nanoseconds.
@@ -122,6 +124,12 @@ impl ShrinkerStats {
             quarantined: false,
             timeouts: 0,
             overruns: 0,
+            last_error: None,
+            last_error_ns: 0,
+            references: 0,
+            held_by: 0,
+            held_ns: 0,
+            dying: false,
             deferred: 0,
             time_ns_total: 0,
             time_ns_p50: 0,
@@ -134,77 +142,5 @@ impl ShrinkerStats {
     #[must_use]
     pub fn name(&self) -> &str {
         self.name.as_str()
-    }
-}
-
-/// The live counters behind a snapshot. All Relaxed: nothing is concluded from them about other memory.
-#[derive(Default)]
-pub(crate) struct Counters {
-    calls: AtomicU64,
-    scans: AtomicU64,
-    scanned: AtomicU64,
-    objects: AtomicU64,
-    bytes: AtomicU64,
-    stops: AtomicU64,
-    skipped_busy: AtomicU64,
-    misreports: AtomicU64,
-    panics: AtomicU64,
-    timeouts: AtomicU64,
-    overruns: AtomicU64,
-}
-
-fn add(counter: &AtomicU64, n: u64) {
-    // Relaxed: see Counters.
-    counter.fetch_add(n, Ordering::Relaxed);
-}
-
-fn get(counter: &AtomicU64) -> u64 {
-    // Relaxed: see Counters.
-    counter.load(Ordering::Relaxed)
-}
-
-impl Counters {
-    /// Books one call.
-    pub(crate) fn called(&self, outcome: &Outcome) {
-        add(&self.calls, 1);
-        add(&self.scans, outcome.calls as u64);
-        add(&self.scanned, outcome.scanned as u64);
-        add(&self.objects, outcome.objects as u64);
-        add(&self.bytes, outcome.bytes as u64);
-        add(&self.stops, u64::from(outcome.stopped));
-        add(&self.misreports, u64::from(outcome.misreported));
-        add(&self.timeouts, u64::from(outcome.timed_out));
-        add(&self.overruns, u64::from(outcome.overran));
-    }
-
-    /// Books a walk that passed over a busy shrinker.
-    pub(crate) fn busy(&self) {
-        add(&self.skipped_busy, 1);
-    }
-
-    /// Books a panic; it is the end of the shrinker's service.
-    pub(crate) fn panicked(&self) {
-        add(&self.panics, 1);
-    }
-
-    /// Whether it has panicked.
-    pub(crate) fn quarantined(&self) -> bool {
-        get(&self.panics) != 0
-    }
-
-    /// Copies the counters into `stats`.
-    pub(crate) fn copy_to(&self, stats: &mut ShrinkerStats) {
-        stats.calls = get(&self.calls);
-        stats.scans = get(&self.scans);
-        stats.scanned = get(&self.scanned);
-        stats.objects = get(&self.objects);
-        stats.bytes = get(&self.bytes);
-        stats.stops = get(&self.stops);
-        stats.skipped_busy = get(&self.skipped_busy);
-        stats.misreports = get(&self.misreports);
-        stats.panics = get(&self.panics);
-        stats.quarantined = self.quarantined();
-        stats.timeouts = get(&self.timeouts);
-        stats.overruns = get(&self.overruns);
     }
 }

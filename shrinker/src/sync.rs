@@ -6,7 +6,7 @@
 
 pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, DEPTH, FRAMES, SPINS};
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
-pub(crate) use imp::{now_ns, wait, wait_for, wake};
+pub(crate) use imp::{forget_thread_number, now_ns, thread_number, wait, wait_for, wake};
 
 /// A number that no other living thread has; never 0. A forked thread keeps it.
 pub(crate) fn thread_token() -> usize {
@@ -29,6 +29,21 @@ mod imp {
     thread_local! {
         pub(crate) static DEPTH: Cell<usize> = const { Cell::new(0) };
         pub(crate) static FRAMES: Cell<*const ()> = const { Cell::new(ptr::null()) };
+        static NUMBER: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// The system's number of this thread, as debuggers and `/proc` show it.
+    pub(crate) fn thread_number() -> u32 {
+        if NUMBER.get() == 0 {
+            // SAFETY: no pointers; never fails.
+            NUMBER.set(unsafe { libc::gettid() }.unsigned_abs());
+        }
+        NUMBER.get()
+    }
+
+    /// In a forked child, where this thread has another number.
+    pub(crate) fn forget_thread_number() {
+        NUMBER.set(0);
     }
 
     /// Nanoseconds of a clock that only goes forward.

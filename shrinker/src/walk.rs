@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::name::Name;
 use crate::pressure::Outcome;
 use crate::shrink::Lane;
-use crate::stats::Name;
 
 /// One walk over all shrinkers.
 ///
@@ -35,6 +35,9 @@ pub struct Walk {
     /// Which lane this is: a walk on a reclaim thread calls the shrinkers that run there, and those of the other lane
     /// that have work put off.
     pub lane: Lane,
+    /// Look at so many objects of each shrinker, whatever the priority and the seeks, and put nothing off; 0 for what the
+    /// priority says.
+    pub objects: usize,
     /// A bit for each [`class`](crate::Shrinker::class) of shrinkers that are not to be called.
     pub without: u8,
 }
@@ -51,6 +54,7 @@ impl Default for Walk {
             limit: None,
             max_value: u8::MAX,
             lane: Lane::Sync,
+            objects: 0,
             without: 0,
         }
     }

@@ -4,7 +4,7 @@
 #include <ebbmalloc.h>
 #include <pthread.h>
 #include <stdint.h>
-#include <unistd.h>
+#include <time.h>
 
 static int aligned(const void *block, size_t alignment) { return (uintptr_t)block % alignment == 0; }
 
@@ -164,6 +164,13 @@ static void shrinkers(void) {
     ebb_write_stats(text, sizeof text, EBB_STATS_TEXT);
     CHECK(strstr(text, "test cache"));
 
+    uint64_t id = ebb_shrinker_find("test cache");
+    size_t had = cache.used;
+    ebb_scan_result_t freed = {0, 0};
+    CHECK(id > 0 && had > 30 && ebb_shrinker_find("no cache") == 0 && ebb_shrinker_find(NULL) == 0);
+    CHECK(ebb_shrinker_scan(id, 0, 30, &freed) == 0 && freed.objects == 30 && freed.bytes == 30 * cache.block);
+    CHECK(cache.used == had - 30 && ebb_shrinker_scan(id, 0, 1, NULL) == 0 && ebb_shrinker_scan(id + 1, 0, 1, NULL) == ENOENT);
+
     CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
     size_t scans = cache.scans;
     CHECK(ebb_malloc(48 << 20) == NULL && cache.scans == scans); /* nobody is asked any more */
@@ -310,7 +317,7 @@ static void listen(void *context, int pressure) {
 }
 
 static void hears(int *heard, int pressure) {
-    for (int i = 0; i < 20000 && __atomic_load_n(heard, __ATOMIC_SEQ_CST) != pressure; i++) usleep(1000);
+    for (int i = 0; i < 20000 && __atomic_load_n(heard, __ATOMIC_SEQ_CST) != pressure; i++) nanosleep(&(struct timespec){0, 1000000}, NULL);
     CHECK(*heard == pressure && ebb_pressure() == pressure);
 }
 

@@ -128,6 +128,8 @@ const LIMIT_S: u32 = 120;
 #[must_use]
 pub fn run(program: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(program);
+    // Cargo's, whose directories may have a library that was built for something else.
+    command.env_remove("LD_LIBRARY_PATH");
     command.args(arguments).envs(environment.iter().copied());
     let limit = || {
         // SAFETY: no pointers; it outlasts the exec.

@@ -17,7 +17,7 @@ const SOURCES: [&str; 8] = [
 ];
 
 /// What C calls the Rust types.
-const NAMES: [(&str, &str); 9] = [
+const NAMES: [(&str, &str); 10] = [
     ("EbbStats", "ebb_stats_t"),
     ("EbbNodeStats", "ebb_node_stats_t"),
     ("EbbShrinker", "ebb_shrinker_t"),

@@ -1,0 +1,173 @@
+//! A walk in progress: the steps that the head of `list` explains.
+
+use std::ops::ControlFlow;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+use crate::chain::Chain;
+use crate::epoch::assert_outside;
+use crate::pressure::Outcome;
+use crate::record::{Record, with_frame};
+use crate::reference::Reference;
+use crate::shrink::Lane;
+use crate::sync::now_ns;
+use crate::walk::{Visit, Walk, WalkReport};
+
+/// A walk in progress.
+pub(crate) struct Walker<'a> {
+    chain: &'static Chain,
+    walk: &'a Walk,
+    visit: &'a mut dyn FnMut(&Visit) -> ControlFlow<()>,
+    report: WalkReport,
+    /// The shrinker behind which each turn begins (I14).
+    start: u64,
+    /// The youngest shrinker when the walk began (I15).
+    last: u64,
+    /// When the time is up.
+    until: u64,
+    /// Whether any node-aware shrinker was met: else one turn is enough.
+    node_aware: bool,
+    /// The only one to be called, whatever its settings.
+    only: Option<u64>,
+}
+
+impl<'a> Walker<'a> {
+    /// A walk that begins now.
+    pub(crate) fn new(
+        chain: &'static Chain,
+        walk: &'a Walk,
+        visit: &'a mut dyn FnMut(&Visit) -> ControlFlow<()>,
+    ) -> Self {
+        Self {
+            chain,
+            walk,
+            visit,
+            report: WalkReport::default(),
+            start: chain.cursor(),
+            last: chain.last_id(),
+            until: walk.until(now_ns()),
+            node_aware: false,
+            only: None,
+        }
+    }
+
+    /// Walks over all.
+    pub(crate) fn run(mut self) -> WalkReport {
+        let _ = self.turns();
+        self.report
+    }
+
+    /// Calls one of them alone.
+    pub(crate) fn run_one(mut self, id: u64) -> WalkReport {
+        self.only = Some(id);
+        let _ = self.leg(0, self.walk.node, id.saturating_sub(1), id);
+        self.report
+    }
+
+    /// One turn per node: from the cursor to the end of the list, then from its head to the cursor.
+    fn turns(&mut self) -> ControlFlow<()> {
+        let mut turn = 0;
+        while let Some(node) = self.walk.turn(turn) {
+            self.leg(turn, node, self.start, self.last)?;
+            self.leg(turn, node, 0, self.start.min(self.last))?;
+            if !self.node_aware {
+                break;
+            }
+            turn += 1;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Visits the shrinkers whose ids are above `after` and at most `upto`. The steps are those of the head of `list`.
+    fn leg(&mut self, turn: u32, node: u32, after: u64, upto: u64) -> ControlFlow<()> {
+        if after >= upto {
+            return ControlFlow::Continue(());
+        }
+        let mut guard = self.chain.enter(); // step 1
+        let mut at = self.chain.first(&guard);
+        while let Some(here) = at {
+            // SAFETY: I3: found under `guard`, or kept by the reference until `guard` was entered again (I2).
+            let record = unsafe { here.as_ref() };
+            if record.id() > upto {
+                break;
+            }
+            let wanted = record.id() > after && self.wants(record, turn);
+            if wanted && let Some(reference) = Reference::try_get(self.chain, here, &guard) {
+                // step 2 succeeded
+                drop(guard); // step 3
+                let flow = self.call(&reference, node);
+                guard = self.chain.enter(); // step 4
+                drop(reference); // step 5
+                flow?;
+            }
+            at = NonNull::new(guard.load(&record.next)); // step 6
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Whether `record` is to be called in this turn; no read-modify-write is spent on one that is not.
+    fn wants(&mut self, record: &Record, turn: u32) -> bool {
+        self.node_aware |= record.node_aware();
+        let asked = (turn == 0 || record.node_aware())
+            && record.value() <= self.walk.max_value
+            && record.class_bit() & self.walk.without == 0;
+        let wanted = match self.only {
+            Some(id) => record.id() == id,
+            None => asked && self.in_lane(record),
+        };
+        if !wanted || !record.in_service() {
+            return false;
+        }
+        let busy = record.looks_busy();
+        self.report.skipped_busy += usize::from(busy);
+        !busy
+    }
+
+    /// Whether `record` is to be called in this lane.
+    fn in_lane(&self, record: &Record) -> bool {
+        let here = record.lane() == self.walk.lane;
+        here || (self.walk.lane == Lane::Async && record.has_deferred())
+    }
+
+    /// Step 3: the cache, then the visitor; in each pause of the cache, the visitor too.
+    fn call(&mut self, reference: &Reference, node: u32) -> ControlFlow<()> {
+        assert_outside();
+        if now_ns() >= self.until {
+            self.report.timed_out = true;
+            return ControlFlow::Break(());
+        }
+        let record = reference.record();
+        with_frame(record, || {
+            let Some(busy) = record.try_busy() else {
+                self.report.skipped_busy += 1;
+                return ControlFlow::Continue(());
+            };
+            let node = if record.node_aware() { node } else { 0 };
+            let mut told = Outcome::default();
+            let mut pause = |outcome: &Outcome| {
+                let news = outcome.since(&told);
+                told = *outcome;
+                (self.visit)(&Visit::new(record.name(), node, &news, true))
+            };
+            // SAFETY: `reference` is a reference.
+            let outcome = unsafe { record.call(&busy, self.walk, node, self.until, &mut pause) };
+            drop(busy);
+            if outcome.moved {
+                // Relaxed: a hint.
+                self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
+            }
+            self.report.add(&outcome);
+            if self.only.is_none() {
+                self.chain.set_cursor(record.id());
+            }
+            self.report.satisfied = outcome.satisfied || {
+                let news = outcome.since(&told);
+                (self.visit)(&Visit::new(record.name(), node, &news, false)).is_break()
+            };
+            match self.report.satisfied {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        })
+    }
+}
