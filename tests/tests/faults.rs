@@ -292,16 +292,21 @@ impl Program {
     fn run(&mut self, steps: usize) {
         for step in 0..steps {
             set_errno(77);
+            let refused = self.refused;
             let index = self.random.below(self.blocks.len());
             self.blocks[index] = match self.blocks[index].take() {
                 None => self.new_block(),
                 Some(block) => self.change(block),
             };
+            let expected = if self.refused > refused {
+                libc::ENOMEM
+            } else {
+                77
+            };
+            assert_eq!(errno(), expected);
             if step % 25 == 24 {
                 ebbmalloc::purge();
-                set_errno(77);
             }
-            assert_eq!(errno(), 77, "errno was changed");
         }
     }
 
