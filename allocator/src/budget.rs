@@ -23,6 +23,7 @@ use crate::level;
 use crate::os;
 use crate::scope;
 use crate::tally::SHRINKERS;
+use crate::torture;
 
 // Relaxed, everywhere in this file: counters; no memory is published through them.
 
@@ -195,6 +196,9 @@ pub(crate) fn reclaiming() -> bool {
 /// Charges `bytes`, unless that would exceed the limit.
 #[must_use]
 pub(crate) fn charge(bytes: usize) -> bool {
+    if torture::fails() {
+        return false;
+    }
     let request = request();
     let spent = request.map_or(0, |request| request.spend(bytes));
     let limit = match request {

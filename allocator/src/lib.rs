@@ -85,7 +85,7 @@
 //! | platform | `os` |
 //! | tools | `size_class`, `list`, `lock`, `sysfs`, `scope` |
 //! | | `topology` |
-//! | accounting | `level` |
+//! | accounting | `level`, `torture` |
 //! | | `budget` |
 //! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
@@ -143,6 +143,7 @@ mod sysfs;
 mod tables;
 mod tally;
 mod topology;
+mod torture;
 mod write;
 
 pub use control::{

@@ -31,10 +31,11 @@ use crate::mapping;
 use crate::node;
 use crate::os;
 use crate::report;
-use crate::round::{Round, Search};
+use crate::round::{self, Round, Search};
 use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, SHRINKERS, add, count};
 use crate::topology;
+use crate::torture;
 
 /// Rounds without progress before a request fails although a shrinker was busy.
 const ROUNDS: u32 = 16;
@@ -61,15 +62,42 @@ pub(crate) fn with_reclaim(
     attempt: &dyn Fn() -> Option<usize>,
 ) -> Option<usize> {
     listeners::ensure_teller();
+    if torture::is_on() {
+        return tortured(only, attempt);
+    }
     attempt().or_else(|| reclaim(only, attempt))
+}
+
+/// The same, with trouble on purpose.
+#[cold]
+fn tortured(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
+    if !may_reclaim() {
+        return attempt().or_else(|| reclaim(only, attempt));
+    }
+    let trouble = torture::next();
+    if trouble.delay_us > 0 {
+        os::sleep_us(trouble.delay_us);
+    }
+    if let Some(priority) = trouble.reclaim {
+        Request::run(|_| round::once(priority));
+    }
+    torture::arm(trouble.fail);
+    let block = attempt();
+    torture::arm(false);
+    block.or_else(|| reclaim(only, attempt))
+}
+
+/// Whether an allocation of this thread may reclaim now.
+fn may_reclaim() -> bool {
+    let spared = budget::reclaiming() || scope::in_no_reclaim();
+    !spared && scope::current() != Some(Mode::NoWait)
 }
 
 #[cold]
 #[inline(never)]
 fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
     count(&COUNTERS.failures);
-    let mode = scope::current();
-    if budget::reclaiming() || scope::in_no_reclaim() || mode == Some(Mode::NoWait) {
+    if !may_reclaim() {
         return None;
     }
     count(&COUNTERS.reclaims);
@@ -79,7 +107,7 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
             request,
             attempt,
             only,
-            mode,
+            mode: scope::current(),
             until: start + LIMIT_NS,
         };
         follow(&search).or_else(|| lead_counted(&search))

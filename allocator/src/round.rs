@@ -70,6 +70,23 @@ fn flow(block: Option<usize>) -> ControlFlow<()> {
     }
 }
 
+/// One walk although nothing is lacking, at this priority. This thread is a request.
+pub(crate) fn once(priority: u8) {
+    count(&COUNTERS.walks);
+    let machine = topology::machine();
+    let walk = Walk {
+        node: machine.home_of(os::cpu()) as u32,
+        nodes: machine.nodes as u32,
+        priority,
+        exhaustive: priority == 0,
+        without: scope::without(),
+        ..Walk::default()
+    };
+    SHRINKERS.walk(&walk, &mut |_| ControlFlow::Continue(()));
+    count(&COUNTERS.drains);
+    drain::drain(None);
+}
+
 /// What a round has come to.
 #[derive(Default)]
 pub(crate) struct Round {

@@ -15,6 +15,7 @@ use crate::os::{self, NodeRules};
 use crate::report;
 use crate::tables;
 use crate::topology::{self, NumaPolicy, Topology};
+use crate::torture;
 use crate::write;
 
 /// Whether the tables are there.
@@ -80,12 +81,15 @@ pub(crate) fn one_node() -> bool {
     ONE_NODE.load(Ordering::Relaxed) != 0
 }
 
-/// Reads `EBB_BUDGET`, `EBB_REPORTS` and `EBB_STATS`, once; further calls do nothing. Happens by itself before `main`.
+/// Reads the environment, once; further calls do nothing. Happens by itself before `main`.
 ///
 /// - `EBB_BUDGET=256M`: the budget, as [`set_budget`](crate::set_budget) sets it: bytes, or with K, M, G, T, or a
 ///   percentage of the machine's memory. What cannot be read is said in one line on standard error, and there is no
 ///   budget.
 /// - `EBB_REPORTS=0`: nothing is written to standard error when an allocation fails, see [`set_reports`](crate::set_reports).
+/// - `EBB_TORTURE=reclaim:1/100,fail:1/1000,delay:1/500,seed:7`: trouble on purpose, for tests: one in so many of the
+///   allocations on the slow path reclaims without need, has its first attempt fail, or is late. Without a seed one is
+///   chosen, and said in one line.
 /// - `EBB_STATS=1`: writes the statistics to standard error when the process exits.
 ///
 /// Read even earlier, at the first allocation:
@@ -106,6 +110,9 @@ pub fn init_from_environment() {
     fork::register();
     if let Some(value) = os::environment(c"EBB_BUDGET") {
         read_budget(value);
+    }
+    if let Some(value) = os::environment(c"EBB_TORTURE") {
+        read_torture(value);
     }
     if os::environment(c"EBB_REPORTS") == Some(c"0") {
         report::set_reports(false);
@@ -132,6 +139,27 @@ fn read_budget(value: &CStr) {
         ))
         .write(),
     }
+}
+
+fn read_torture(value: &CStr) {
+    let text = value.to_str().unwrap_or("(not UTF-8)");
+    if text.is_empty() {
+        return;
+    }
+    let Some(settings) = torture::parse(text) else {
+        os::Line::new(format_args!(
+            "ebbmalloc: EBB_TORTURE: cannot read {text:?}; accepted: {}; there is none\n",
+            torture::ACCEPTED
+        ))
+        .write();
+        return;
+    };
+    let seed = settings.seed.unwrap_or_else(|| {
+        let seed = os::now_ns();
+        os::Line::new(format_args!("ebbmalloc: EBB_TORTURE: seed:{seed}\n")).write();
+        seed
+    });
+    torture::set(&settings, seed);
 }
 
 /// The loader's list of constructors has this entry.

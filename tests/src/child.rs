@@ -25,6 +25,14 @@ pub fn alone_saying(name: &str, body: impl FnOnce()) -> Option<String> {
     run(name, body, &[&[]])
 }
 
+/// As [`alone_saying`], with this environment besides.
+///
+/// # Panics
+/// When the child fails.
+pub fn alone_in(name: &str, environment: &[(&str, &str)], body: impl FnOnce()) -> Option<String> {
+    run(name, body, &[environment])
+}
+
 /// Runs the body of the test `name` in two child processes: by restartable sequences, and by the fallback.
 ///
 /// # Panics
