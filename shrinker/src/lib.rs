@@ -64,13 +64,15 @@
 //! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `credit`, `times`, `deferred`, `values` <
 //! `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`, `stats` < `counters` < `record` (one shrinker) <
 //! `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) <
-//! `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec`.
+//! `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` < `conformance`, with which authors of caches test them.
 
 use std::time::Duration;
 
 #[forbid(unsafe_code)]
 mod callee;
 mod chain;
+#[forbid(unsafe_code)]
+pub mod conformance;
 #[forbid(unsafe_code)]
 mod counters;
 #[forbid(unsafe_code)]

@@ -1,0 +1,73 @@
+//! Single calls of a cache on trial, watched from outside.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Instant;
+
+use super::{PATIENCE, Report, Trial};
+use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
+
+impl<C: Shrink + 'static> Trial<C> {
+    pub(super) fn count(&self, cache: &Arc<C>, report: &mut Report, when: &str) -> Option<Count> {
+        let cache = cache.clone();
+        self.call("count", when, report, move || {
+            cache.count(&ShrinkControl::new(0, 0, 0))
+        })
+    }
+
+    /// What a scan answers, and how many objects it says it looked at.
+    pub(super) fn scan(
+        &self,
+        cache: &Arc<C>,
+        objects: usize,
+        report: &mut Report,
+        when: &str,
+    ) -> Option<(Scan, usize)> {
+        let cache = cache.clone();
+        self.call("scan", when, report, move || {
+            let mut ctl = ShrinkControl::new(0, 0, objects);
+            let answer = cache.scan(&mut ctl);
+            (answer, ctl.scanned())
+        })
+    }
+
+    /// Calls on a thread of its own, so that one that blocks is seen. Nothing if it does, or panics.
+    fn call<R: Send + 'static>(
+        &self,
+        callback: &str,
+        when: &str,
+        report: &mut Report,
+        f: impl FnOnce() -> R + Send + 'static,
+    ) -> Option<R> {
+        let allocations = self.allocations.clone();
+        let (sender, answer) = mpsc::channel();
+        thread::spawn(move || {
+            let made = || allocations.as_ref().map_or(0, |count| count());
+            let (before, start) = (made(), Instant::now());
+            let result = catch_unwind(AssertUnwindSafe(f));
+            let (time, allocated) = (start.elapsed(), made() - before);
+            let _ = sender.send((result.ok(), time, allocated));
+        });
+        let Ok((result, time, allocated)) = answer.recv_timeout(PATIENCE.max(2 * self.deadline))
+        else {
+            report.add(format!(
+                "{callback} blocks {when}: it takes a lock other than by trying, or waits for something"
+            ));
+            return None;
+        };
+        if result.is_none() {
+            report.add(format!("{callback} panics {when}"));
+        }
+        if time > self.deadline {
+            report.add(format!(
+                "{callback} took {time:?} {when}, and may take {:?}",
+                self.deadline
+            ));
+        }
+        if allocated > 0 {
+            report.add(format!("{callback} allocates {when}: {allocated} times"));
+        }
+        result
+    }
+}
