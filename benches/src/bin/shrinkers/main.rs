@@ -1,0 +1,326 @@
+//! The list of shrinkers beside lists under an `RwLock`, under a mutex, and with a grace period: churn, walks, callbacks that
+//! hang, removal under fire, and whether a request ever fails while there is something to free.
+//!
+//! `cargo run --release -p ebb-benches --bin shrinkers [-- seconds [name...]]`: so many seconds for each measurement, one
+//! unless said. What is compared takes turns within a run, three times; shown is the median.
+
+mod cases;
+mod lists;
+
+use std::ops::ControlFlow;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList, Walk};
+
+use crate::lists::{Graceful, List, Lockless, Mutexed, RwLocked};
+
+/// Threads that register and unregister.
+const CHURNERS: usize = 9;
+
+/// Rounds in which everything that is compared takes its turn.
+const ROUNDS: usize = 3;
+
+/// A cache whose `count` takes so long, and that has nothing to free.
+pub(crate) struct Sleeper(pub(crate) Duration);
+
+impl Shrink for Sleeper {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        if !self.0.is_zero() {
+            thread::sleep(self.0);
+        }
+        Count::Empty
+    }
+
+    fn scan(&self, _: &mut ShrinkControl) -> Scan {
+        Scan::Stop
+    }
+}
+
+/// Latencies in nanoseconds, sorted.
+struct Latencies(Vec<u64>);
+
+impl Latencies {
+    fn new(mut all: Vec<u64>) -> Self {
+        all.sort_unstable();
+        Self(all)
+    }
+
+    /// The one that so many thousandths do not exceed, in microseconds.
+    fn at(&self, thousandths: usize) -> f64 {
+        let last = self.0.len().saturating_sub(1);
+        self.0
+            .get(last * thousandths / 1000)
+            .map_or(0.0, |ns| *ns as f64 / 1000.0)
+    }
+
+    fn show(&self) -> String {
+        format!(
+            "unregister p50 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} us",
+            self.at(500),
+            self.at(990),
+            self.at(999),
+            self.at(1000)
+        )
+    }
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_unstable_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or(0.0)
+}
+
+/// What came of threads that churn and threads that walk the same list.
+struct Figures {
+    churns: f64,
+    walks: f64,
+    refused: f64,
+    latencies: Vec<u64>,
+}
+
+/// `churners` register and unregister, `walkers` walk, for so long. Per second.
+fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Figures {
+    let (stop, start) = (AtomicBool::new(false), Barrier::new(churners + walkers + 1));
+    let (walks, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    // Relaxed, everywhere: figures, and when to stop.
+    let running = || !stop.load(Ordering::Relaxed);
+    let (seconds, latencies) = thread::scope(|scope| {
+        let churns: Vec<_> = (0..churners)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut latencies = Vec::with_capacity(1 << 20);
+                    start.wait();
+                    while running() {
+                        latencies.push(list.churn().as_nanos() as u64);
+                    }
+                    latencies
+                })
+            })
+            .collect();
+        for _ in 0..walkers {
+            scope.spawn(|| {
+                start.wait();
+                while running() {
+                    let counter = if list.walk() { &walks } else { &refused };
+                    counter.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        start.wait();
+        let begin = Instant::now();
+        thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+        let seconds = begin.elapsed().as_secs_f64();
+        let all = churns
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_default());
+        (seconds, all.collect::<Vec<_>>())
+    });
+    Figures {
+        churns: latencies.len() as f64 / seconds,
+        walks: walks.into_inner() as f64 / seconds,
+        refused: refused.into_inner() as f64 / seconds,
+        latencies,
+    }
+}
+
+/// All lists, each with so many shrinkers on it.
+fn lists(shrinkers: usize) -> [Box<dyn List>; 4] {
+    let lists: [Box<dyn List>; 4] = [
+        Box::new(Lockless::default()),
+        Box::new(Mutexed::default()),
+        Box::new(RwLocked::default()),
+        Box::new(Graceful::default()),
+    ];
+    for list in &lists {
+        (0..shrinkers).for_each(|_| list.add(Sleeper(Duration::ZERO)));
+    }
+    lists
+}
+
+/// B1, B1x, B2: what churn costs alone, beside a callback that takes its time, and beside walks over many shrinkers.
+fn churn(name: &str, shrinkers: usize, slow: Option<Duration>, walkers: usize, time: Duration) {
+    println!(
+        "{name}: {CHURNERS} threads register and unregister, {walkers} walk over {shrinkers} shrinkers"
+    );
+    let lists = lists(shrinkers);
+    for list in &lists {
+        slow.into_iter().for_each(|time| list.add(Sleeper(time)));
+    }
+    let mut rounds: Vec<Vec<Figures>> = lists.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for (list, figures) in lists.iter().zip(&mut rounds) {
+            figures.push(both(&**list, CHURNERS, walkers, time));
+        }
+    }
+    let rate = |figures: &Vec<Figures>| median(figures.iter().map(|one| one.churns).collect());
+    let ours = rate(&rounds[0]);
+    for (list, figures) in lists.iter().zip(rounds) {
+        let (churns, walks) = (
+            rate(&figures),
+            median(figures.iter().map(|one| one.walks).collect()),
+        );
+        let all = figures.into_iter().flat_map(|one| one.latencies).collect();
+        println!(
+            "  {:<13} {churns:>9.0} churns/s (lockless: {:.2} of it), {walks:>8.0} walks/s; {}",
+            list.name(),
+            ours / churns,
+            Latencies::new(all).show()
+        );
+    }
+}
+
+/// B3: walks by several threads, with and without somebody who registers.
+fn walks(time: Duration) {
+    println!("B3: threads walk; beside them nobody, or one thread that registers and unregisters");
+    for shrinkers in [4001, 64, 1] {
+        for (walkers, churners) in [(1, 0), (2, 0), (4, 0), (2, 1), (4, 1)] {
+            let lists = lists(shrinkers);
+            let mut rounds: Vec<Vec<Figures>> = lists.iter().map(|_| Vec::new()).collect();
+            for _ in 0..ROUNDS {
+                for (list, figures) in lists.iter().zip(&mut rounds).take(3) {
+                    figures.push(both(&**list, churners, walkers, time / 2));
+                }
+            }
+            let walks = |index: usize| median(rounds[index].iter().map(|one| one.walks).collect());
+            let refused = median(rounds[2].iter().map(|one| one.refused).collect());
+            let [ours, mutexed, locked] = [0, 1, 2].map(walks);
+            println!(
+                "  {shrinkers:>4} shrinkers, {walkers} walk, {churners} churn: lockless {ours:>9.0} walks/s ({:>6.0} ns per shrinker), \
+                 mutex {mutexed:>9.0}, rwlock {locked:>9.0} and {refused:>9.0} refused; {:.2} times the rwlock",
+                1e9 * walkers.min(2) as f64 / ours / shrinkers as f64,
+                ours / locked
+            );
+        }
+    }
+}
+
+/// B4: others register, unregister and walk while a callback sleeps.
+fn blocked(time: Duration) {
+    let list: &'static ShrinkerList = Box::leak(Box::default());
+    let Ok(slow) = Shrinker::new("slow").register(list, Sleeper(time * 5)) else {
+        return;
+    };
+    let walk = || list.walk(&Walk::default(), &mut |_| ControlFlow::Continue(()));
+    let sleeper = thread::spawn(walk);
+    while slow.stats().held_by == 0 {
+        thread::yield_now();
+    }
+    let (mut registers, mut unregisters, mut walks) = (Vec::new(), Vec::new(), Vec::new());
+    let ns = |start: Instant| start.elapsed().as_nanos() as u64;
+    while slow.stats().held_by != 0 {
+        let start = Instant::now();
+        let Ok(other) = Shrinker::new("other").register(list, Sleeper(Duration::ZERO)) else {
+            return;
+        };
+        registers.push(ns(start));
+        let start = Instant::now();
+        let report = walk();
+        if report.skipped_busy == 1 {
+            walks.push(ns(start));
+        }
+        let start = Instant::now();
+        drop(other);
+        unregisters.push(ns(start));
+    }
+    println!(
+        "B4: beside a callback that sleeps {:?}, {} times each, in us:",
+        time * 5,
+        walks.len()
+    );
+    for (what, all) in [
+        ("register", registers),
+        ("unregister", unregisters),
+        ("walk", walks),
+    ] {
+        let all = Latencies::new(all);
+        println!(
+            "  {what:<11} p50 {:.1} p99 {:.1} p99.9 {:.1} max {:.1}",
+            all.at(500),
+            all.at(990),
+            all.at(999),
+            all.at(1000)
+        );
+    }
+    let _ = sleeper.join();
+}
+
+/// B8: unregistering a shrinker that 16 threads call as fast as they can.
+fn starvation(time: Duration) {
+    const CALLBACK: Duration = Duration::from_millis(2);
+    let list: &'static ShrinkerList = Box::leak(Box::default());
+    let stop = AtomicBool::new(false);
+    let (mut latencies, mut longest) = (Vec::new(), 0);
+    thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                // Relaxed: when to stop.
+                while !stop.load(Ordering::Relaxed) {
+                    list.walk(&Walk::default(), &mut |_| ControlFlow::Continue(()));
+                    // An empty list keeps nobody busy.
+                    thread::yield_now();
+                }
+            });
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < time * 3 {
+            let spec = Shrinker::new("hammered").deadline(Duration::MAX);
+            let Ok(hammered) = spec.register(list, Sleeper(CALLBACK)) else {
+                break;
+            };
+            thread::sleep(Duration::from_millis(5));
+            longest = longest.max(hammered.stats().time_ns_max);
+            let start = Instant::now();
+            drop(hammered);
+            latencies.push(start.elapsed().as_nanos() as u64);
+        }
+        // Relaxed: as above.
+        stop.store(true, Ordering::Relaxed);
+    });
+    println!(
+        "B8: 16 threads call a callback of {CALLBACK:?} (the longest took {:.1} us), {} removals: {}",
+        longest as f64 / 1000.0,
+        latencies.len(),
+        Latencies::new(latencies).show()
+    );
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let seconds = arguments
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(1.0);
+    let time = Duration::from_secs_f64(seconds);
+    let names: Vec<_> = arguments.collect();
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|one| one == name);
+    if wanted("B1") {
+        churn("B1", 0, None, 0, time);
+    }
+    if wanted("B1x") {
+        churn(
+            "B1x, with a callback of 5 ms",
+            0,
+            Some(Duration::from_millis(5)),
+            1,
+            time,
+        );
+    }
+    if wanted("B2") {
+        churn("B2", 4001, None, 2, time);
+    }
+    if wanted("B3") {
+        walks(time);
+    }
+    if wanted("B4") {
+        blocked(time);
+    }
+    if wanted("B7") {
+        cases::run(1_000_000);
+    }
+    if wanted("B8") {
+        starvation(time);
+    }
+}
