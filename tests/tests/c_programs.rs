@@ -76,6 +76,17 @@ fn new_in_a_late_plugin_throws() {
     assert_ok("plugin_host.c", &output);
 }
 
+/// Seen to fail (a crash) with `ebb_shrinker_unregister` doing nothing.
+#[test]
+fn plugins_come_and_go() {
+    let plugin = compile("plugin.c", Link::Shared, &["-shared", "-fPIC"]);
+    let host = compile("unload.c", Link::None, &["-ldl"]);
+    for mode in MODES {
+        let output = run(&host, &[plugin.to_str().unwrap()], &[mode]);
+        assert_ok(&format!("unload.c {mode:?}"), &output);
+    }
+}
+
 /// Ends by SIGABRT with one line on standard error.
 fn aborts(program: &Path, arguments: &[&str], says: &str) {
     for mode in MODES {

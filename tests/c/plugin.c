@@ -1,0 +1,42 @@
+/* A plugin with a cache of its own: see unload.c. */
+#include "check.h"
+
+#include <ebbmalloc.h>
+
+static void *blocks[64];
+static size_t used;
+static ebb_shrinker_t *shrinker;
+
+static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+    (void)context, (void)control;
+    *objects = used;
+    return EBB_COUNT_OBJECTS;
+}
+
+static int scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
+    (void)context;
+    while (used > 0 && result->objects < control->to_scan) {
+        ebb_free(blocks[--used]);
+        result->objects += 1, result->bytes += 1 << 20;
+    }
+    return EBB_SCAN_FREED;
+}
+
+/* Fills the cache; a block of another kind, for the host to keep. */
+void *plugin_begin(void) {
+    ebb_shrinker_ops_t ops = {.name = "plugin", .count = count, .scan = scan};
+    CHECK(ebb_shrinker_register(&ops, &shrinker) == 0);
+    while (used < 64 && (blocks[used] = ebb_malloc(1 << 20)) != NULL) used++;
+    char *kept = ebb_calloc(1, 1000);
+    CHECK(kept != NULL);
+    strcpy(kept, "outlives the plugin");
+    return kept;
+}
+
+/* How many blocks are left. Its callbacks are never called again. */
+size_t plugin_end(void) {
+    size_t left = used;
+    CHECK(ebb_shrinker_unregister(shrinker) == 0);
+    while (used > 0) ebb_free(blocks[--used]);
+    return left;
+}

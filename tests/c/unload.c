@@ -1,0 +1,76 @@
+/* A program without the library loads plugins that use it, and unloads them: again and again, also on threads that were
+ * there before and on new ones. What a plugin allocated outlives it; its callbacks do not. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include <dlfcn.h>
+#include <pthread.h>
+
+static void *symbol(void *library, const char *name) {
+    void *found = dlsym(library, name);
+    CHECK(found != NULL);
+    return found;
+}
+
+/* Functions come as pointers to data. */
+#define FUNCTION(pointer, library, name)                                                         \
+    do {                                                                                         \
+        void *found = symbol(library, name);                                                     \
+        memcpy(&(pointer), &found, sizeof found);                                                \
+    } while (0)
+
+static const char *path;
+static pthread_barrier_t barrier;
+
+static void *load_and_unload(void *unused) {
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    CHECK(plugin != NULL);
+    void *(*begin)(void), *(*allocate)(size_t), (*set_budget)(size_t);
+    size_t (*end)(void), (*backed)(void);
+    void (*release)(void *);
+    FUNCTION(begin, plugin, "plugin_begin");
+    FUNCTION(end, plugin, "plugin_end");
+    FUNCTION(allocate, plugin, "ebb_malloc");
+    FUNCTION(release, plugin, "ebb_free");
+    FUNCTION(backed, plugin, "ebb_backed");
+    FUNCTION(set_budget, plugin, "ebb_set_budget");
+    char *kept = begin();
+    set_budget(backed() + (8 << 20));
+    void *large = allocate(30 << 20); /* the plugin's cache makes room */
+    CHECK(large != NULL && end() < 64);
+    set_budget(0);
+    CHECK(dlclose(plugin) == 0);
+    CHECK(strcmp(kept, "outlives the plugin") == 0);
+    set_budget(backed() + (20 << 20)); /* nobody is asked any more */
+    CHECK(allocate(40 << 20) == NULL);
+    set_budget(0);
+    release(kept), release(large);
+    return unused;
+}
+
+/* Exists before anything of the library does. */
+static void *early(void *unused) {
+    pthread_barrier_wait(&barrier);
+    load_and_unload(NULL);
+    pthread_barrier_wait(&barrier);
+    return unused;
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 2);
+    path = argv[1];
+    CHECK(dlsym(RTLD_DEFAULT, "ebb_malloc") == NULL);
+    pthread_t old, new;
+    CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
+    CHECK(pthread_create(&old, NULL, early, NULL) == 0);
+    for (int i = 0; i < 20; i++) load_and_unload(NULL);
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    CHECK(pthread_join(old, NULL) == 0);
+    for (int i = 0; i < 20; i++) {
+        CHECK(pthread_create(&new, NULL, load_and_unload, NULL) == 0);
+        CHECK(pthread_join(new, NULL) == 0);
+    }
+    puts("unload: ok");
+    return 0;
+}
