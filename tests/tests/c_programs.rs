@@ -54,6 +54,20 @@ fn the_system_s_limits() {
     works("limits.c", &[]);
 }
 
+/// Seen to fail with the environment not read after the first allocation.
+#[test]
+fn before_main_and_after_exit() {
+    for link in [Link::Shared, Link::Static] {
+        let program = compile("life.cpp", link, &[]);
+        for mode in MODES {
+            let environment = [mode, ("EBB_BUDGET", "64M"), ("EBB_STATS", "1")];
+            let output = run(&program, &[], &environment);
+            assert_ok(&format!("life.cpp {link:?} {mode:?}"), &output);
+            assert_eq!(output.stdout, b"life: ok\n", "{link:?} {mode:?}");
+        }
+    }
+}
+
 #[test]
 fn threads_and_forks() {
     works("threads.c", &[]);
