@@ -233,7 +233,11 @@ impl Node {
         while !rest.is_empty() {
             match pool.put(tag, rest, &mut free) {
                 Ok(count) => rest = &rest[count..],
-                Err((object, misuse)) => report(object, misuse),
+                Err((object, misuse)) => {
+                    // A handler of the abort may allocate.
+                    drop(pool);
+                    report(object, misuse);
+                }
             }
         }
         // Relaxed: figures.
