@@ -4,7 +4,7 @@ use std::env;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::header::workspace;
 
@@ -65,18 +65,29 @@ pub enum Link {
     Static,
 }
 
-/// Compiles `tests/c/<source>`, as C11 or C++17 by its ending; the program.
+/// The program of `tests/c/<source>`, compiled as C11 or C++17 by its ending, when first asked for: whoever asks again
+/// may be running it.
 ///
 /// # Panics
 /// When it does not compile without warnings.
 #[must_use]
 pub fn compile(source: &str, link: Link, more: &[&str]) -> PathBuf {
+    static COMPILED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    let program = scratch().join(format!("{source}-{link:?}"));
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !compiled.contains(&program) {
+        compile_to(&program, source, link, more);
+        compiled.push(program.clone());
+    }
+    program
+}
+
+fn compile_to(program: &Path, source: &str, link: Link, more: &[&str]) {
     let (compiler, standard) = if source.ends_with(".cpp") {
         ("g++", "-std=c++17")
     } else {
         ("gcc", "-std=c11")
     };
-    let program = scratch().join(format!("{source}-{link:?}"));
     let mut command = Command::new(compiler);
     command
         .args([
@@ -92,7 +103,7 @@ pub fn compile(source: &str, link: Link, more: &[&str]) -> PathBuf {
         .arg(workspace().join("include"))
         .arg(workspace().join("tests/c").join(source))
         .arg("-o")
-        .arg(&program);
+        .arg(program);
     let libraries = libraries();
     match link {
         Link::None => {}
@@ -115,7 +126,6 @@ pub fn compile(source: &str, link: Link, more: &[&str]) -> PathBuf {
         "{source}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
-    program
 }
 
 /// A program that runs so many seconds hangs, and is killed.

@@ -1,7 +1,7 @@
 //! C and C++ programs linked against the header, by the shared library and by the archive, in all modes.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ebb_tests::c::{Link, assert_ok, compile, run, shared_library};
 
@@ -101,16 +101,19 @@ fn plugins_come_and_go() {
     }
 }
 
-/// Ends by SIGABRT with one line on standard error.
+/// Ends by SIGABRT with one line on standard error, in all modes. The line names what the program announced.
 fn aborts(program: &Path, arguments: &[&str], says: &str) {
     for mode in MODES {
         let output = run(program, arguments, &[mode]);
         let err = String::from_utf8_lossy(&output.stderr);
+        let name = String::from_utf8_lossy(&output.stdout);
+        let name = name.trim_end();
         assert_eq!(output.status.signal(), Some(6), "{arguments:?}: {err}");
-        assert_eq!(err.lines().count(), 1, "{arguments:?}: {err}");
+        let line = format!("ebbmalloc: {says}{name}");
+        let rest = err.strip_prefix(&line).unwrap_or_default();
         assert!(
-            err.starts_with("ebbmalloc: ") && err.contains(says),
-            "{arguments:?}: {err}"
+            rest.starts_with([':', ',']) && rest.lines().count() == 1,
+            "{arguments:?}: {err:?} and not {line:?}"
         );
     }
 }
@@ -118,21 +121,88 @@ fn aborts(program: &Path, arguments: &[&str], says: &str) {
 #[test]
 fn new_without_a_cxx_library_says_so() {
     let program = compile("new_without_cxx.c", Link::Shared, &[]);
-    aborts(&program, &[], "out of memory");
+    aborts(&program, &[], "operator new: out of memory");
 }
 
-#[test]
-fn misuse_aborts_with_one_line() {
-    let program = compile(
+/// The program that frees what it must not.
+fn misuse() -> PathBuf {
+    compile(
         "misuse.c",
         Link::Shared,
         &["-Wno-use-after-free", "-fno-builtin"],
-    );
-    for kind in ["twice-small", "twice-later", "twice-span", "twice-mapped"] {
-        aborts(&program, &[kind], "0x");
+    )
+}
+
+/// What is freed twice, or was never allocated: each way a block can lie. Seen to fail with the message in two parts, and
+/// for each way with its check left out.
+#[test]
+fn misuse_aborts_with_one_line() {
+    let program = misuse();
+    let double = [
+        ["twice", "1", "0"],
+        ["twice", "100", "0"],
+        ["twice", "5000", "0"],
+        ["twice", "262144", "0"],
+        ["twice", "100", "64"],
+        ["twice", "100", "4096"],
+        ["twice", "200000", "65536"],
+        ["later", "64", "0"],
+        ["later", "2000", "0"],
+        ["threads", "64", "0"],
+    ];
+    for arguments in double {
+        aborts(&program, &arguments, "double free of ");
     }
-    for kind in ["stack", "inside-span", "inside-mapped", "wild"] {
-        aborts(&program, &[kind], "invalid free of 0x");
+    let invalid = [
+        // The memory of a whole span or mapping is gone, so that is all that can be said.
+        ["twice", "1000000", "0"],
+        ["twice", "2097152", "0"],
+        ["twice", "300000", "65536"],
+        ["twice", "3000000", "0"],
+        ["twice", "100000000", "0"],
+        ["twice", "100", "131072"],
+        ["twice", "100", "1073741824"],
+        ["realloc-free", "1000000", "0"],
+        ["realloc-free", "100000000", "0"],
+        ["size-free", "1000000", "0"],
+        ["size-free", "100000000", "0"],
+        ["inside", "1000000", "0"],
+        ["inside", "100000000", "0"],
+        ["inside", "100", "1048576"],
+        ["inside-page", "1000000", "0"],
+        ["inside-page", "100000000", "0"],
+        ["inside-slice", "1000000", "0"],
+        ["inside-slice", "100000000", "0"],
+        ["before", "100000000", "0"],
+        ["before", "100", "1048576"],
+        ["small", "100", "0"],
+        ["small", "3000", "0"],
+        ["stack", "1", "0"],
+        ["data", "1", "0"],
+        ["code", "1", "0"],
+        ["wild", "8", "0"],
+        ["wild", "0x10000", "0"],
+        ["wild", "0x7ffffffffff0", "0"],
+    ];
+    for arguments in invalid {
+        aborts(&program, &arguments, "invalid free of ");
+    }
+}
+
+/// Handlers of SIGABRT allocate when they print a stack: the lock of the class is free by then. Seen to fail (it hung) with
+/// the report made under it.
+#[test]
+fn a_handler_of_the_abort_may_allocate() {
+    let program = misuse();
+    let reports = [
+        ["twice", "100", "0", "100"],
+        ["small", "100", "0", "100"],
+        ["twice", "1000000", "0", "1000000"],
+        ["inside", "100000000", "0", "100000000"],
+    ];
+    for arguments in reports {
+        let output = run(&program, &arguments, &[]);
+        assert_eq!(output.status.code(), Some(42), "{arguments:?}");
     }
 }
 
