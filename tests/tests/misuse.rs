@@ -1,0 +1,88 @@
+//! Blocks that Rust frees twice, or by a layout that was not theirs, where that can be seen: one line that names the
+//! block, and abort. (C programs: `c_programs`.)
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::FromRawFd;
+
+use ebb_tests::in_both_modes;
+use ebbmalloc::EbbMalloc;
+
+/// Runs `body` in a forked child, which must abort; what it says.
+fn last_words(body: impl FnOnce()) -> String {
+    let mut ends = [0; 2];
+    // SAFETY: a place for two descriptors.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    // SAFETY: the child goes on with this thread alone, and ends here.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: descriptors of ours.
+        unsafe { libc::dup2(ends[1], libc::STDERR_FILENO) };
+        body();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    assert!(pid > 0);
+    // SAFETY: ours, and closed nowhere else.
+    drop(unsafe { File::from_raw_fd(ends[1]) });
+    // SAFETY: as above.
+    let mut pipe = unsafe { File::from_raw_fd(ends[0]) };
+    let mut words = String::new();
+    pipe.read_to_string(&mut words).unwrap();
+    let mut status = 0;
+    // SAFETY: our child, and a place for its status.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert!(libc::WIFSIGNALED(status), "it lived, and said: {words:?}");
+    assert_eq!(libc::WTERMSIG(status), libc::SIGABRT);
+    words
+}
+
+/// A block of this size and the layout it has.
+fn block(size: usize) -> (*mut u8, Layout) {
+    let layout = Layout::from_size_align(size, 8).unwrap();
+    // SAFETY: not a layout of size 0.
+    (unsafe { EbbMalloc.alloc(layout) }, layout)
+}
+
+/// Frees it, or what is taken for it.
+fn dealloc(block: *mut u8, layout: Layout) {
+    // SAFETY: what makes this wrong is what is being tested; it ends the process before anybody uses such a block.
+    unsafe { EbbMalloc.dealloc(block, layout) };
+}
+
+/// Seen to fail with the comparison with the newest object left out of `cpus::free`, and with the tag not looked at when an
+/// object comes back to its slab.
+#[test]
+fn rust_is_told_too() {
+    in_both_modes("rust_is_told_too", || {
+        for size in [1, 100, 5000, 200_000] {
+            let (block, layout) = block(size);
+            let words = last_words(|| {
+                dealloc(block, layout);
+                dealloc(block, layout);
+            });
+            let line = format!("ebbmalloc: double free of {block:p}: it is free already\n");
+            assert_eq!(words, line, "{size}");
+        }
+        let nothing = |block: *mut u8| {
+            format!("ebbmalloc: invalid free of {block:p}: no block in use begins there\n")
+        };
+        for size in [500_000, 3_000_000, 100_000_000] {
+            let (block, layout) = block(size);
+            let words = last_words(|| {
+                dealloc(block, layout);
+                dealloc(block, layout);
+            });
+            assert_eq!(words, nothing(block), "{size}");
+        }
+        for (size, other) in [(100, 3000), (3000, 100), (1_000_000, 100)] {
+            let ((block, _), layout) = (block(size), Layout::from_size_align(other, 8).unwrap());
+            let words = last_words(|| {
+                dealloc(block, layout);
+                ebbmalloc::purge();
+            });
+            assert_eq!(words, nothing(block), "{size} as {other}");
+        }
+    });
+}
