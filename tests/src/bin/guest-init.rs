@@ -34,7 +34,6 @@ fn prepare() -> io::Result<File> {
         ("proc", "/proc"),
         ("sysfs", "/sys"),
         ("devtmpfs", "/dev"),
-        ("tmpfs", "/tmp"),
         ("cgroup2", "/sys/fs/cgroup"),
     ] {
         mount(kind, at)?;
