@@ -3,15 +3,18 @@
 //! All locks are taken before the fork, in the order of their ranks (`lock`), and given back in both processes after
 //! it. The sheaves need nothing: a CPU's word changes by a single store, so the child finds each as it was before or
 //! after some operation; while the drain lock is held, all CPUs are open.
+//!
+//! Others have handlers too. Those that run between ours, in either process, may allocate: the locks are the forking
+//! thread's own then (`lock`).
 
 use crate::drain;
 use crate::listeners::LISTENERS;
-use crate::lock::{hold, let_go};
+use crate::lock::{hold, let_go, set_holds_all};
 use crate::mapping;
 use crate::node;
 use crate::os;
 use crate::reclaim;
-use crate::tables::FALLBACK;
+use crate::tables::{FALLBACK, STARTING};
 use crate::tally::{NOTIFIERS, SHRINKERS};
 
 /// Has the C library call us around forks.
@@ -25,6 +28,7 @@ unsafe extern "C" fn before() {
     SHRINKERS.fork_prepare();
     NOTIFIERS.fork_prepare();
     LISTENERS.fork_prepare();
+    hold(&STARTING);
     hold(drain::lock());
     FALLBACK.iter().for_each(hold);
     for node in node::all() {
@@ -37,6 +41,7 @@ unsafe extern "C" fn before() {
         hold(node.arena.lock());
     }
     hold(mapping::lock());
+    set_holds_all(true);
 }
 
 /// Gives back what `before` took.
@@ -44,6 +49,7 @@ unsafe extern "C" fn before() {
 /// # Safety
 /// After `before`, in the same thread or its copy.
 unsafe fn after() {
+    set_holds_all(false);
     // SAFETY: the caller's clause, here and below: each was held by `before`.
     unsafe { let_go(mapping::lock()) };
     for node in node::all() {
@@ -60,6 +66,8 @@ unsafe fn after() {
     }
     // SAFETY: as above.
     unsafe { let_go(drain::lock()) };
+    // SAFETY: as above.
+    unsafe { let_go(&STARTING) };
 }
 
 unsafe extern "C" fn parent() {

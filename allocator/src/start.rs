@@ -10,7 +10,6 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::budget;
 use crate::bytes;
 use crate::fork;
-use crate::lock::Lock;
 use crate::os::{self, NodeRules};
 use crate::report;
 use crate::tables;
@@ -20,8 +19,6 @@ use crate::write;
 
 /// Whether the tables are there.
 static STARTED: AtomicBool = AtomicBool::new(false);
-/// Held while they are made.
-static STARTING: Lock<()> = Lock::new(());
 /// 1 once it is known that there is one node only.
 static ONE_NODE: AtomicU8 = AtomicU8::new(0);
 /// Whether the environment was read.
@@ -35,7 +32,7 @@ pub(crate) fn ensure() -> bool {
 
 #[cold]
 fn start() -> bool {
-    let _starting = STARTING.lock();
+    let _starting = tables::STARTING.lock();
     // Relaxed: under the lock.
     if STARTED.load(Ordering::Relaxed) {
         return true;

@@ -20,6 +20,9 @@ use crate::size_class::{LAST, SHEAVES};
 use crate::span_map::Tag;
 use crate::topology::{self, MAX_CPUS};
 
+/// Held while everything is made.
+pub(crate) static STARTING: Lock<()> = Lock::new(());
+
 /// Fallback tables. More CPUs share them.
 pub(crate) const FALLBACKS: usize = 64;
 

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 /// How many words there are.
-pub(crate) const THREAD_WORDS: usize = 4;
+pub(crate) const THREAD_WORDS: usize = 5;
 
 thread_local! {
     static WORDS: [Cell<usize>; THREAD_WORDS] = const { [const { Cell::new(0) }; THREAD_WORDS] };

@@ -11,14 +11,14 @@ global_asm!(
     ".globl ebb_thread",
     ".hidden ebb_thread",
     ".type ebb_thread, @object",
-    ".size ebb_thread, 32",
+    ".size ebb_thread, 40",
     "ebb_thread:",
-    ".zero 32",
+    ".zero 40",
     ".popsection",
 );
 
 /// How many words there are.
-pub(crate) const THREAD_WORDS: usize = 4;
+pub(crate) const THREAD_WORDS: usize = 5;
 
 /// One of this thread's words; 0 at first.
 #[inline]
