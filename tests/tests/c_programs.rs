@@ -90,6 +90,26 @@ fn new_in_a_late_plugin_throws() {
     assert_ok("plugin_host.c", &output);
 }
 
+/// Fork handlers of others allocate, also those that were registered before ours, which run while we hold all locks:
+/// linked, and preloaded. Seen to fail (it hung) with `held` left out of `lock`.
+#[test]
+fn fork_handlers_may_allocate() {
+    let handlers = compile("atfork.c", Link::None, &["-shared", "-fPIC"]);
+    let handlers = handlers.to_str().unwrap();
+    for link in [Link::None, Link::Shared, Link::Static] {
+        let program = compile("forking.c", link, &[handlers]);
+        let preload = match link {
+            Link::None => shared_library(),
+            _ => PathBuf::new(),
+        };
+        let preload = ("LD_PRELOAD", preload.to_str().unwrap());
+        for mode in MODES {
+            let output = run(&program, &[], &[mode, preload]);
+            assert_ok(&format!("forking.c {link:?} {mode:?}"), &output);
+        }
+    }
+}
+
 /// Seen to fail (a crash) with `ebb_shrinker_unregister` doing nothing.
 #[test]
 fn plugins_come_and_go() {
