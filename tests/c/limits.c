@@ -26,7 +26,7 @@ static void release(void **list) {
 }
 
 int main(void) {
-    struct rlimit limit = {(rlim_t)512 << 20, (rlim_t)512 << 20};
+    struct rlimit limit = {(rlim_t)256 << 20, (rlim_t)256 << 20};
     struct rlimit now;
     CHECK(getrlimit(RLIMIT_AS, &now) == 0);
     if (now.rlim_cur == RLIM_INFINITY) CHECK(setrlimit(RLIMIT_AS, &limit) == 0);

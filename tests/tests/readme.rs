@@ -80,6 +80,32 @@ fn shell_blocks_run() {
     }
 }
 
+/// `.ci/run` does what the README has people do, and what CONTRIBUTING says are its parts, in the same words. Seen to
+/// fail with an argument changed in each of the three.
+#[test]
+fn ci_runs_these_commands() {
+    let script = document(".ci/run");
+    let run = |line: &str| {
+        let commands = script.lines().map(|line| {
+            let words: Vec<_> = line.split(' ').collect();
+            let limited = words.first() == Some(&"timeout");
+            words[if limited { 2 } else { 0 }..].join(" ")
+        });
+        let wanted = line.split('#').next().unwrap_or("").trim();
+        commands.into_iter().any(|command| command == wanted)
+    };
+    let readme = blocks_of("sh");
+    let parts = blocks(&document("CONTRIBUTING.md"));
+    let (_, parts) = parts.last().expect("the parts of .ci/run");
+    let lines = readme.iter().flat_map(|block| block.lines());
+    let lines = lines.filter(|line| line.starts_with("cargo "));
+    let lines: Vec<_> = lines.chain(parts.lines()).collect();
+    assert!(lines.len() >= 7, "only {lines:?}");
+    for line in lines {
+        assert!(run(line), ".ci/run does not have: {line}");
+    }
+}
+
 #[test]
 fn cargo_commands_name_what_is_there() {
     let mut count = 0;
