@@ -25,12 +25,13 @@ pub(crate) struct Callee<'a> {
 }
 
 impl<'a> Callee<'a> {
-    pub(crate) fn new(cache: &'a dyn Shrink, times: &'a Times, deadline: u64) -> Self {
+    /// A visit that begins `now`.
+    pub(crate) fn new(cache: &'a dyn Shrink, times: &'a Times, deadline: u64, now: u64) -> Self {
         Self {
             cache,
             times,
             deadline,
-            now: Cell::new(now_ns()),
+            now: Cell::new(now),
             overran: Cell::new(false),
             panicked: Cell::new(false),
         }

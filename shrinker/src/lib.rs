@@ -61,7 +61,7 @@
 //! # Layers
 //!
 //! Each file imports only from files above it:
-//! `sync` (std or loom), `memory` < `lock`, `state`, `epoch` (seize), `credit`, `times`, `deferred`, `values` <
+//! `sync` (std or loom), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`, `deferred`, `values` <
 //! `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`, `stats` < `counters` < `record` (one shrinker) <
 //! `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) <
 //! `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` < `conformance`, with which authors of caches test them.
@@ -81,6 +81,7 @@ mod credit;
 mod deferred;
 mod epoch;
 mod fork;
+mod frames;
 mod list;
 #[forbid(unsafe_code)]
 mod lock;

@@ -89,7 +89,7 @@ fn run_with(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let times = Times::new();
-    let callee = Callee::new(cache, &times, job.deadline);
+    let callee = Callee::new(cache, &times, job.deadline, now_ns());
     shrink(&callee, job, deferred, &mut outcome, pause);
     outcome
 }

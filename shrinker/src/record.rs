@@ -18,12 +18,13 @@ use crate::MAX_NODES;
 use crate::callee::Callee;
 use crate::counters::Counters;
 use crate::deferred::Deferred;
+use crate::frames::frames;
 use crate::name::Name;
 use crate::pressure::{self, Outcome, Pressure};
 use crate::shrink::{Lane, Shrink};
 use crate::state::State;
 use crate::stats::ShrinkerStats;
-use crate::sync::{AtomicPtr, AtomicUsize, FRAMES, now_ns, thread_number, thread_token};
+use crate::sync::{AtomicPtr, AtomicUsize, now_ns, thread_number, thread_token};
 use crate::times::Times;
 use crate::walk::Walk;
 
@@ -168,17 +169,17 @@ impl Record {
         busy
     }
 
-    /// Makes this thread the only one in the callbacks; if another is, returns `None` and counts it.
-    pub(crate) fn try_busy(&self) -> Option<Busy<'_>> {
+    /// Makes this thread the only one in the callbacks, from `now` on; if another is, returns `None` and counts it.
+    pub(crate) fn try_busy(&self, now: u64) -> Option<Busy<'_>> {
         // Acquire (B1): we see what the callback before us did. Relaxed on failure: nothing is read then.
         let taken =
             self.busy
                 .compare_exchange(0, thread_token(), Ordering::Acquire, Ordering::Relaxed);
         if taken.is_ok() {
             // Relaxed, both: figures.
-            self.held_since.store(now_ns(), Ordering::Relaxed);
+            self.held_since.store(now, Ordering::Relaxed);
             self.held_by.store(thread_number(), Ordering::Relaxed);
-            return Some(Busy(self));
+            return Some(Busy { record: self, now });
         }
         self.counters.busy();
         None
@@ -191,7 +192,7 @@ impl Record {
     /// The caller holds a reference.
     pub(crate) unsafe fn call(
         &self,
-        _: &Busy<'_>,
+        busy: &Busy<'_>,
         walk: &Walk,
         node: u32,
         until: u64,
@@ -217,7 +218,7 @@ impl Record {
             },
         };
         let deferred = &self.deferred[node as usize % MAX_NODES];
-        let callee = Callee::new(&**cache, &self.times, job.deadline);
+        let callee = Callee::new(&**cache, &self.times, job.deadline, busy.now);
         pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
         outcome.overran = callee.overran();
         outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome);
@@ -278,51 +279,17 @@ impl Record {
 }
 
 /// This thread is the one in the callbacks of a shrinker.
-pub(crate) struct Busy<'a>(&'a Record);
+pub(crate) struct Busy<'a> {
+    record: &'a Record,
+    /// Since when.
+    now: u64,
+}
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         // Relaxed: a figure.
-        self.0.held_by.store(0, Ordering::Relaxed);
+        self.record.held_by.store(0, Ordering::Relaxed);
         // Release (B1): what the callback did is visible to the next one.
-        self.0.busy.store(0, Ordering::Release);
+        self.record.busy.store(0, Ordering::Release);
     }
-}
-
-/// A callback in progress on this thread's stack.
-struct Frame {
-    record: *const Record,
-    below: *const Frame,
-}
-
-/// Runs `f` with `record` marked as running on this thread.
-pub(crate) fn with_frame<R>(record: &Record, f: impl FnOnce() -> R) -> R {
-    struct Pop(*const Frame);
-    impl Drop for Pop {
-        fn drop(&mut self) {
-            FRAMES.with(|top| top.set(self.0.cast()));
-        }
-    }
-    let below = FRAMES.with(std::cell::Cell::get).cast::<Frame>();
-    let frame = Frame { record, below };
-    FRAMES.with(|top| top.set(ptr::from_ref(&frame).cast()));
-    let _pop = Pop(below);
-    f()
-}
-
-/// Whether any callback or visitor runs on this thread's stack.
-pub(crate) fn in_callback() -> bool {
-    !FRAMES.with(std::cell::Cell::get).is_null()
-}
-
-/// How many callbacks of `record` run on this thread's stack.
-pub(crate) fn frames(record: &Record) -> u32 {
-    let mut top = FRAMES.with(std::cell::Cell::get).cast::<Frame>();
-    let mut count = 0;
-    // SAFETY: the chain names frames further down this thread's own stack; each is unchained before it goes.
-    while let Some(frame) = unsafe { top.as_ref() } {
-        count += u32::from(ptr::eq(frame.record, record));
-        top = frame.below;
-    }
-    count
 }

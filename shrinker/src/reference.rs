@@ -1,6 +1,7 @@
 //! References to records, given back when they go out of scope: no path out of a walk can forget one, and none can
 //! give back what it never took.
 
+use std::mem;
 use std::ptr::NonNull;
 
 use crate::chain::Chain;
@@ -32,11 +33,18 @@ impl Reference {
         // SAFETY: I1: referenced, so linked, so neither retired nor freed.
         unsafe { self.record.as_ref() }
     }
+
+    /// Steps 4 and 5 of the walk are the caller's: gives it back under the guard that it entered (I2).
+    pub(crate) fn put(self, _: &Guard) {
+        self.record().state.put();
+        mem::forget(self);
+    }
 }
 
+/// For a visitor that panicked.
 impl Drop for Reference {
     fn drop(&mut self) {
-        // I2: under a guard, the caller's or, when a visitor panicked, this one: the wake-up still names the record.
+        // I2: under a guard: the wake-up still names the record.
         let _guard = self.chain.enter();
         self.record().state.put();
     }

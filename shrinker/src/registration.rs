@@ -6,8 +6,9 @@ use std::mem;
 use std::ptr::NonNull;
 
 use crate::chain::Chain;
+use crate::frames::frames;
 use crate::list::ShrinkerList;
-use crate::record::{Record, frames};
+use crate::record::Record;
 use crate::retirement::Retirement;
 use crate::stats::ShrinkerStats;
 

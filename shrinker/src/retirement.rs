@@ -8,8 +8,9 @@ use std::ptr::NonNull;
 use std::time::Duration;
 
 use crate::chain::Chain;
+use crate::frames::frames;
 use crate::list::ShrinkerList;
-use crate::record::{Record, frames};
+use crate::record::Record;
 use crate::stats::ShrinkerStats;
 
 /// A shrinker that is on its way off its list: no callback of it begins any more, but some may be running still.

@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 
 use crate::chain::Chain;
 use crate::epoch::assert_outside;
+use crate::frames::with_frame;
 use crate::pressure::Outcome;
-use crate::record::{Record, with_frame};
+use crate::record::Record;
 use crate::reference::Reference;
 use crate::shrink::Lane;
 use crate::sync::now_ns;
@@ -97,7 +98,7 @@ impl<'a> Walker<'a> {
                 drop(guard); // step 3
                 let flow = self.call(&reference, node);
                 guard = self.chain.enter(); // step 4
-                drop(reference); // step 5
+                reference.put(&guard); // step 5
                 flow?;
             }
             at = NonNull::new(guard.load(&record.next)); // step 6
@@ -132,13 +133,14 @@ impl<'a> Walker<'a> {
     /// Step 3: the cache, then the visitor; in each pause of the cache, the visitor too.
     fn call(&mut self, reference: &Reference, node: u32) -> ControlFlow<()> {
         assert_outside();
-        if now_ns() >= self.until {
+        let now = now_ns();
+        if now >= self.until {
             self.report.timed_out = true;
             return ControlFlow::Break(());
         }
         let record = reference.record();
         with_frame(record, || {
-            let Some(busy) = record.try_busy() else {
+            let Some(busy) = record.try_busy(now) else {
                 self.report.skipped_busy += 1;
                 return ControlFlow::Continue(());
             };
