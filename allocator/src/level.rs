@@ -116,7 +116,7 @@ pub(crate) fn wait(seen: u32) {
 mod tests {
     use super::*;
 
-    /// Seen to fail with the level taken from `reached` alone (no hysteresis) and with the bounds of falling exchanged.
+    /// Seen to fail with the level taken from `reached` alone: no hysteresis.
     #[test]
     fn rises_at_once_and_falls_late() {
         let mut level = 0;

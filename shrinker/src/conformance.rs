@@ -29,10 +29,11 @@
 //! assert!(report.is_clean(), "{report}");
 //! ```
 //!
-//! A trial takes about a second, and threads of its own. A callback that never returns is left behind on its thread.
+//! A trial takes about half a second, a few more where something blocks, and threads of its own. A callback that never returns is left behind on its thread.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use crate::DEFAULT_DEADLINE;
@@ -42,7 +43,10 @@ use crate::shrink::Shrink;
 const OBJECTS: usize = 1000;
 
 /// Who has not answered after this long is taken to block.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So many calls in a row that are late are the cache's fault. One proves nothing: the thread may have been off its CPU.
+const LATE: usize = 3;
 
 mod calls;
 mod race;
@@ -60,6 +64,8 @@ pub struct Trial<C> {
     locked: Option<Arc<Locked<C>>>,
     allocations: Option<Arc<Allocations>>,
     deadline: Duration,
+    /// Late calls in a row, of `count` and of `scan`.
+    late: [AtomicUsize; 2],
 }
 
 /// What a trial found.
@@ -110,6 +116,7 @@ impl<C: Shrink + 'static> Trial<C> {
             locked: None,
             allocations: None,
             deadline: DEFAULT_DEADLINE,
+            late: Default::default(),
         }
     }
 
@@ -134,7 +141,7 @@ impl<C: Shrink + 'static> Trial<C> {
         self
     }
 
-    /// How long one callback may take; [`DEFAULT_DEADLINE`] unless said.
+    /// How long one callback may take; [`DEFAULT_DEADLINE`] unless said. Three in a row that take longer are too many.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;
         self

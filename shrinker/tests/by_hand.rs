@@ -81,7 +81,7 @@ fn shows_who_is_inside() {
     list.for_each(&mut |stats| panic!("{stats:?} is of no use any more"));
 }
 
-/// Seen to fail with `fault` left out of `called`, and with the panic booked before the rest.
+/// Seen to fail with `fault` left out of `called`.
 #[test]
 fn remembers_what_went_wrong_last() {
     let list = list();

@@ -2,6 +2,7 @@
 
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use ebb_tests::{Block, MIB, alone};
@@ -58,8 +59,7 @@ fn next(heard: &Receiver<Pressure>) -> Pressure {
     heard.recv_timeout(Duration::from_secs(20)).expect("told")
 }
 
-/// The listener takes a lock that the allocating thread holds, and allocates itself. Seen to fail with the listeners
-/// called from `reclaim::with_reclaim` (ended by the alarm), and with the teller not woken.
+/// The listener takes a lock that the allocating thread holds, and allocates itself. Seen to fail with the teller not woken.
 #[test]
 fn listeners_hear_of_changes_both_ways() {
     alone("listeners_hear_of_changes_both_ways", || {
@@ -86,6 +86,8 @@ fn listeners_hear_of_changes_both_ways() {
             blocks.pop();
             fill(&mut blocks, 48 * MIB);
         }
+        // By now the teller is asleep.
+        thread::sleep(Duration::from_millis(20));
         blocks.clear();
         assert_eq!(next(&heard), Pressure::None);
         drop(registration);

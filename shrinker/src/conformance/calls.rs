@@ -1,11 +1,12 @@
 //! Single calls of a cache on trial, watched from outside.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::{PATIENCE, Report, Trial};
+use super::{LATE, PATIENCE, Report, Trial};
 use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
 
 impl<C: Shrink + 'static> Trial<C> {
@@ -59,7 +60,7 @@ impl<C: Shrink + 'static> Trial<C> {
         if result.is_none() {
             report.add(format!("{callback} panics {when}"));
         }
-        if time > self.deadline {
+        if self.too_late(callback, time) {
             report.add(format!(
                 "{callback} took {time:?} {when}, and may take {:?}",
                 self.deadline
@@ -69,5 +70,16 @@ impl<C: Shrink + 'static> Trial<C> {
             report.add(format!("{callback} allocates {when}: {allocated} times"));
         }
         result
+    }
+
+    /// Whether a call that took so long is one too many.
+    fn too_late(&self, callback: &str, time: Duration) -> bool {
+        let late = &self.late[usize::from(callback == "scan")];
+        // Relaxed, both: one call at a time.
+        if time <= self.deadline {
+            late.store(0, Ordering::Relaxed);
+            return false;
+        }
+        late.fetch_add(1, Ordering::Relaxed) + 1 >= LATE
     }
 }

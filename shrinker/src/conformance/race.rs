@@ -73,7 +73,7 @@ impl<C: Shrink + 'static> Trial<C> {
         thread::sleep(RACE);
         // Relaxed: only when to end.
         stop.store(true, Ordering::Relaxed);
-        let until = Instant::now() + 4 * PATIENCE;
+        let until = Instant::now() + 2 * PATIENCE;
         let ended = (0..threads)
             .filter(|_| {
                 let left = until.saturating_duration_since(Instant::now());
