@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::c::scratch;
 use crate::header::workspace;
 use crate::initramfs::Initramfs;
 
@@ -71,7 +70,7 @@ impl Machine {
                 .map(|&(cpus, mib)| Node { cpus, mib })
                 .collect(),
             distances: Vec::new(),
-            limit: Duration::from_secs(120),
+            limit: Duration::from_secs(300),
         }
     }
 
@@ -82,7 +81,7 @@ impl Machine {
         self
     }
 
-    /// Sets how long a run may take, the boot included; two minutes otherwise.
+    /// Sets how long a run may take, the boot included; five minutes otherwise, since a busy host can make it wait.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
@@ -274,7 +273,8 @@ impl Workplace {
         static RUNS: AtomicUsize = AtomicUsize::new(0);
         // Relaxed: any number that is used once.
         let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let path = scratch().join(format!("vm-{}-{run}", std::process::id()));
+        let runs = workspace().join("target/vm/runs");
+        let path = runs.join(format!("{}-{run}", std::process::id()));
         fs::create_dir_all(&path)?;
         Ok(Self(path))
     }

@@ -21,12 +21,12 @@ usage: numa-vm [options] [--] PROGRAM [ARGUMENTS...]
   --node CPUS,MIB        one more node, with so many CPUs and so much memory, either of which may be 0
   --distance A,B,D       the distance of nodes A and B (default 20)
   --env NAME=VALUE       an environment variable in the guest; those that begin with EBB_ or RUST_ are passed on
-  --limit SECONDS        how long it may take, the boot included (default 120)
+  --limit SECONDS        how long it may take, the boot included (default 300)
 The exit status is the program's, or 1 when there was none. EBB_VM_KERNEL names the kernel to boot.
 ";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let (mut nodes, mut distances, mut limit) = (Vec::new(), Vec::new(), 120);
+    let (mut nodes, mut distances, mut limit) = (Vec::new(), Vec::new(), 300);
     let mut environment: Vec<(String, String)> = env::vars()
         .filter(|(name, _)| name.starts_with("EBB_") || name.starts_with("RUST_"))
         .collect();
