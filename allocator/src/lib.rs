@@ -89,7 +89,7 @@
 //! | | `budget` |
 //! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
-//! | | `arena` |
+//! | | `arena`, `pool` |
 //! | | `node` |
 //! | | `tables`, `placement` |
 //! | | `cpus`, `drain`, `mapping` |
@@ -104,7 +104,7 @@
 //! | | `numa`, `global` |
 //! | | `raw`, `control` |
 //!
-//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `arena`, `os`; to follow one reclaim, `heap`,
+//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `pool`, `arena`, `os`; to follow one reclaim, `heap`,
 //! `reclaim`, `round`, then `ebb_shrinker`'s `list`.
 
 mod arena;
@@ -127,6 +127,7 @@ mod node;
 mod numa;
 mod os;
 mod placement;
+mod pool;
 pub mod raw;
 mod reclaim;
 mod report;

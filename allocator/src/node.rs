@@ -4,8 +4,8 @@
 //! beyond that is flushed into the slabs' bitmaps under one lock, and refills come from the bitmaps in address order:
 //! bulk traffic costs a transfer per sheaf, and the program finds its objects side by side again.
 //!
-//! Slabs that are partly used lie in four lists by the part that is free; refills take from the fullest, so that the
-//! emptiest come free. A slab that is wholly free goes back to the arena at once.
+//! Which slab gives objects and takes them back is `pool`'s business; a slab that is wholly free goes back to the arena
+//! at once.
 //!
 //! What an invariant here says of a freed pointer that breaks it, the process ends with: one line, and abort.
 
@@ -20,14 +20,12 @@ use crate::config::{
 use crate::list::List;
 use crate::lock::Lock;
 use crate::os;
+use crate::pool::Pool;
 use crate::sheaf::{Pile, SHEAF, Sheaf};
 use crate::size_class::SHAPES;
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 use crate::topology;
-
-/// Lists of slabs by the part that is free; a slab without free objects is in none.
-const FULLNESS: usize = 4;
 
 /// Sheaves are made so many at a time.
 const SHEAVES: usize = 32;
@@ -67,18 +65,6 @@ pub(crate) struct Counters {
 /// One size class of a node, alone on its cache lines.
 #[repr(align(128))]
 struct Class(Lock<Pool>);
-
-/// What the lock of a class guards: its slabs' descriptors too.
-pub(crate) struct Pool {
-    barn: Pile,
-    partial: [List<Slab>; FULLNESS],
-    /// Slabs, listed or not.
-    slabs: usize,
-    /// Free objects in them.
-    free: usize,
-    /// Objects that ever left slabs or barn: for a CPU, one by one or in a sheaf.
-    granted: u64,
-}
 
 /// All nodes; those that the machine does not have are never touched.
 static NODES: [Node; MAX_NODES] = [const { Node::new() }; MAX_NODES];
@@ -370,97 +356,7 @@ impl Node {
 
 impl Class {
     const fn new() -> Self {
-        Self(Lock::new(Pool {
-            barn: Pile::new(),
-            partial: [const { List::new() }; FULLNESS],
-            slabs: 0,
-            free: 0,
-            granted: 0,
-        }))
-    }
-}
-
-impl Pool {
-    /// A slab of this class.
-    fn slab(&mut self, slab: NonNull<Slab>) -> &mut Slab {
-        // SAFETY: descriptors of slabs of this class are reached through `&mut Pool` only, while the slab lives.
-        unsafe { &mut *slab.as_ptr() }
-    }
-
-    /// Adds a new slab, all of whose objects are free.
-    fn add(&mut self, slab: NonNull<Slab>) {
-        self.slabs += 1;
-        self.free += self.slab(slab).capacity();
-        self.slab(slab).list = FULLNESS as u32;
-        self.relist(slab);
-    }
-
-    /// Takes objects from the fullest slabs that have any.
-    fn take(&mut self, out: &mut [usize]) -> usize {
-        let mut taken = 0;
-        while taken < out.len() {
-            let Some(slab) = self.partial.iter().find_map(List::first) else {
-                break;
-            };
-            taken += self.slab(slab).take(&mut out[taken..]);
-            self.relist(slab);
-        }
-        self.free -= taken;
-        self.granted += taken as u64;
-        taken
-    }
-
-    /// Puts the first objects back, as many as lie in the slab of the first one: how many. A slab that is wholly free then
-    /// is moved to `empty`.
-    fn put(
-        &mut self,
-        tag: Tag,
-        objects: &[usize],
-        empty: &mut List<Slab>,
-    ) -> Result<usize, (usize, Misuse)> {
-        let first = objects[0];
-        let slab = span_map::slab_of_object(tag, first).ok_or((first, Misuse::NotAnObject))?;
-        let here = self.slab(slab);
-        let count = here.put(objects)?;
-        let (free, capacity) = (here.free(), here.capacity());
-        self.free += count;
-        if free < capacity {
-            self.relist(slab);
-            return Ok(count);
-        }
-        self.unlist(slab);
-        self.slabs -= 1;
-        self.free -= capacity;
-        // SAFETY: in no list now; reached through `self` alone.
-        unsafe { empty.push(slab) };
-        Ok(count)
-    }
-
-    /// Moves a slab to the list it belongs to now.
-    fn relist(&mut self, slab: NonNull<Slab>) {
-        let here = self.slab(slab);
-        let list = match here.free() {
-            0 => FULLNESS,
-            free => (free * FULLNESS / here.capacity()).min(FULLNESS - 1),
-        };
-        if here.list as usize == list {
-            return;
-        }
-        self.unlist(slab);
-        self.slab(slab).list = list as u32;
-        if let Some(partial) = self.partial.get_mut(list) {
-            // SAFETY: in no list now; reached through `self` alone.
-            unsafe { partial.push(slab) };
-        }
-    }
-
-    /// Takes a slab out of its list, if it is in one.
-    fn unlist(&mut self, slab: NonNull<Slab>) {
-        let list = core::mem::replace(&mut self.slab(slab).list, FULLNESS as u32);
-        if let Some(partial) = self.partial.get_mut(list as usize) {
-            // SAFETY: it is in that list; reached through `self` alone.
-            unsafe { partial.remove(slab) };
-        }
+        Self(Lock::new(Pool::new()))
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct Slab {
     free: u32,
     /// Where a search for free objects begins: all words below are 0.
     low: u32,
-    /// The list it is in: see `node`.
+    /// The list it is in: see `pool`.
     pub(crate) list: u32,
     bits: [u64; WORDS],
 }

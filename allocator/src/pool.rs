@@ -1,0 +1,120 @@
+//! The slabs of one size class on one node, and its barn: what the lock of a class guards, the slabs' descriptors too.
+//!
+//! Slabs that are partly used lie in four lists by the part that is free; objects are taken from the fullest, so that the
+//! emptiest come free. One that is wholly free leaves the pool.
+
+use core::ptr::NonNull;
+
+use crate::list::List;
+use crate::sheaf::Pile;
+use crate::slab::{Misuse, Slab};
+use crate::span_map::{self, Tag};
+
+/// Lists of slabs by the part that is free; a slab without free objects is in none.
+const FULLNESS: usize = 4;
+
+/// The slabs and the barn of a class.
+pub(crate) struct Pool {
+    pub(crate) barn: Pile,
+    partial: [List<Slab>; FULLNESS],
+    /// Slabs, listed or not.
+    pub(crate) slabs: usize,
+    /// Free objects in them.
+    pub(crate) free: usize,
+    /// Objects that ever left slabs or barn: for a CPU, one by one or in a sheaf.
+    pub(crate) granted: u64,
+}
+
+impl Pool {
+    pub(crate) const fn new() -> Self {
+        Self {
+            barn: Pile::new(),
+            partial: [const { List::new() }; FULLNESS],
+            slabs: 0,
+            free: 0,
+            granted: 0,
+        }
+    }
+
+    /// A slab of this class.
+    fn slab(&mut self, slab: NonNull<Slab>) -> &mut Slab {
+        // SAFETY: descriptors of slabs of this class are reached through `&mut Pool` only, while the slab lives.
+        unsafe { &mut *slab.as_ptr() }
+    }
+
+    /// Adds a new slab, all of whose objects are free.
+    pub(crate) fn add(&mut self, slab: NonNull<Slab>) {
+        self.slabs += 1;
+        self.free += self.slab(slab).capacity();
+        self.slab(slab).list = FULLNESS as u32;
+        self.relist(slab);
+    }
+
+    /// Takes objects from the fullest slabs that have any.
+    pub(crate) fn take(&mut self, out: &mut [usize]) -> usize {
+        let mut taken = 0;
+        while taken < out.len() {
+            let Some(slab) = self.partial.iter().find_map(List::first) else {
+                break;
+            };
+            taken += self.slab(slab).take(&mut out[taken..]);
+            self.relist(slab);
+        }
+        self.free -= taken;
+        self.granted += taken as u64;
+        taken
+    }
+
+    /// Puts the first objects back, as many as lie in the slab of the first one: how many. A slab that is wholly free then
+    /// is moved to `empty`.
+    pub(crate) fn put(
+        &mut self,
+        tag: Tag,
+        objects: &[usize],
+        empty: &mut List<Slab>,
+    ) -> Result<usize, (usize, Misuse)> {
+        let first = objects[0];
+        let slab = span_map::slab_of_object(tag, first).ok_or((first, Misuse::NotAnObject))?;
+        let here = self.slab(slab);
+        let count = here.put(objects)?;
+        let (free, capacity) = (here.free(), here.capacity());
+        self.free += count;
+        if free < capacity {
+            self.relist(slab);
+            return Ok(count);
+        }
+        self.unlist(slab);
+        self.slabs -= 1;
+        self.free -= capacity;
+        // SAFETY: in no list now; reached through `self` alone.
+        unsafe { empty.push(slab) };
+        Ok(count)
+    }
+
+    /// Moves a slab to the list it belongs to now.
+    fn relist(&mut self, slab: NonNull<Slab>) {
+        let here = self.slab(slab);
+        let list = match here.free() {
+            0 => FULLNESS,
+            free => (free * FULLNESS / here.capacity()).min(FULLNESS - 1),
+        };
+        if here.list as usize == list {
+            return;
+        }
+        self.unlist(slab);
+        self.slab(slab).list = list as u32;
+        if let Some(partial) = self.partial.get_mut(list) {
+            // SAFETY: in no list now; reached through `self` alone.
+            unsafe { partial.push(slab) };
+        }
+    }
+
+    /// Takes a slab out of its list, if it is in one.
+    fn unlist(&mut self, slab: NonNull<Slab>) {
+        let list = core::mem::replace(&mut self.slab(slab).list, FULLNESS as u32);
+        if let Some(partial) = self.partial.get_mut(list as usize) {
+            // SAFETY: it is in that list; reached through `self` alone.
+            unsafe { partial.remove(slab) };
+        }
+    }
+}
