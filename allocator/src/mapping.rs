@@ -187,15 +187,17 @@ fn make(len: usize, align: usize, node: Option<usize>) -> Option<Mapping> {
     })
 }
 
-/// A spare cut or grown to `len` bytes.
+/// A spare cut or grown to `len` bytes. What is cut off stays a spare if it is large enough.
 fn reuse(len: usize, node: Option<usize>) -> Option<Mapping> {
     if spare_bytes() == 0 {
         return None;
     }
     let mut mappings = MAPPINGS.lock();
-    let spare = mappings.spares.take(len, node)?;
+    let mut spare = mappings.spares.take(len, node)?;
+    let crowding = spare.cut(len).and_then(|rest| mappings.spares.push(rest));
     mappings.note_spares();
     drop(mappings);
+    crowding.into_iter().for_each(give_back);
     let Ok(start) = stretch(spare, len) else {
         give_back(spare);
         return None;

@@ -1,9 +1,11 @@
 //! Spare mappings: large blocks that were freed, kept for the next ones. A page that is there already costs nothing; a
 //! fresh one costs a fault, and is cleared.
 //!
-//! A spare that is a little too large is cut, and one that is too small is grown, which moves page tables and no bytes:
+//! A spare that is too large is cut in two, and one that is too small is grown, which moves page tables and no bytes:
 //! what counts is how many pages need not be made anew. Which spares may be kept at all is the owner's business
 //! (`mapping`).
+
+use crate::config::UNIT;
 
 /// A mapping of whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,23 @@ pub(crate) struct Mapping {
     pub(crate) len: usize,
     /// The node that it was made for and is charged to; `None` when it is spread over all, and charged to none.
     pub(crate) node: Option<usize>,
+}
+
+impl Mapping {
+    /// Cuts off what lies behind the huge pages that `len` bytes take, if that is a huge page or more.
+    pub(crate) fn cut(&mut self, len: usize) -> Option<Self> {
+        let keep = len.next_multiple_of(UNIT);
+        if self.len < keep + UNIT {
+            return None;
+        }
+        let rest = Self {
+            start: self.start + keep,
+            len: self.len - keep,
+            ..*self
+        };
+        self.len = keep;
+        Some(rest)
+    }
 }
 
 /// Spares that are kept at most.
@@ -123,6 +142,18 @@ mod tests {
         assert_eq!(spares.pop(Some(0)), Some(mapping(1, 100)));
         assert_eq!(spares.pop(None), Some(mapping(4, 20)));
         assert_eq!((spares.pop(None), spares.bytes()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_cut_off_is_a_spare_of_whole_huge_pages() {
+        let mut spare = mapping(UNIT, 4 * UNIT);
+        assert_eq!(spare.cut(3 * UNIT + 1), None, "nothing is left");
+        let rest = spare.cut(UNIT + 1).unwrap();
+        assert_eq!(
+            (spare, rest),
+            (mapping(UNIT, 2 * UNIT), mapping(3 * UNIT, 2 * UNIT))
+        );
+        assert_eq!(mapping(UNIT, 100).cut(1), None, "too small");
     }
 
     #[test]
