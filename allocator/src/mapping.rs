@@ -220,6 +220,9 @@ enum Refusal {
 /// # Errors
 /// Who said no; all is as it was then.
 fn stretch(mapping: Mapping, len: usize) -> Result<usize, Refusal> {
+    if len == mapping.len {
+        return Ok(mapping.start);
+    }
     let more = len.saturating_sub(mapping.len);
     if !charge(mapping.node, more) {
         return Err(Refusal::Budget);
@@ -260,7 +263,7 @@ pub(crate) fn free(start: usize) -> bool {
         return false;
     };
     BYTES.fetch_sub(mapping.len, Ordering::Relaxed);
-    let keep = mapping.len >= UNIT && mapping.len <= limit() && !budget::reclaiming();
+    let keep = mapping.len >= UNIT && !budget::reclaiming() && make_room(mapping);
     let surplus = if keep {
         let mut mappings = MAPPINGS.lock();
         let surplus = mappings.spares.push(mapping);
@@ -272,6 +275,19 @@ pub(crate) fn free(start: usize) -> bool {
     surplus.into_iter().for_each(give_back);
     trim();
     true
+}
+
+/// Purges what its node's arena keeps until this mapping may be kept instead: it was in use more lately. Whether it may.
+fn make_room(mapping: Mapping) -> bool {
+    let missing = mapping.len.saturating_sub(limit());
+    if missing > 0
+        && let Some(node) = mapping.node
+        && mapping.len <= KEEP_FLOOR.max(bytes() / KEEP_PART)
+    {
+        let arena = &node::node(node).arena;
+        arena.purge(arena.usage().1.saturating_sub(missing));
+    }
+    mapping.len <= limit()
 }
 
 /// Bytes of spares that may be kept: what the bound on all that is kept leaves, beside what the nodes keep.
