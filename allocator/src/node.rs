@@ -22,13 +22,16 @@ use crate::lock::Lock;
 use crate::os;
 use crate::pool::Pool;
 use crate::sheaf::{Pile, SHEAF, Sheaf};
-use crate::size_class::SHAPES;
+use crate::size_class::{LAST, SHAPES};
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 use crate::topology;
 
 /// Sheaves are made so many at a time.
 const SHEAVES: usize = 32;
+
+/// Classes that are asked at once for room in the barns.
+const TRIES: usize = 8;
 
 /// One NUMA node.
 pub(crate) struct Node {
@@ -38,6 +41,8 @@ pub(crate) struct Node {
     empties: Lock<Pile>,
     /// Bytes in barns.
     barns: AtomicUsize,
+    /// Which class is asked next for room in the barns, counted on.
+    asked: AtomicUsize,
     /// Bytes of slabs.
     slabs: AtomicUsize,
     /// Bytes of free objects in slabs.
@@ -119,6 +124,7 @@ impl Node {
             classes: [const { Class::new() }; ROW],
             empties: Lock::new(Pile::new()),
             barns: AtomicUsize::new(0),
+            asked: AtomicUsize::new(0),
             slabs: AtomicUsize::new(0),
             scattered: AtomicUsize::new(0),
             high: AtomicUsize::new(0),
@@ -147,6 +153,7 @@ impl Node {
         let mut pool = self.classes[class].0.lock();
         let full = pool.barn.pop()?;
         pool.granted += granted as u64;
+        pool.barn_used = granted > 0;
         drop(pool);
         self.barns.fetch_sub(sheaf_bytes(class), Ordering::Relaxed);
         Some(full)
@@ -188,20 +195,50 @@ impl Node {
         Some(slab)
     }
 
-    /// Takes a full sheaf: into the barn, or its objects into their slabs. The sheaf comes back then.
+    /// Takes a full sheaf: into the barn, or its objects into their slabs. A sheaf that is empty then comes back.
     pub(crate) fn put_full(&self, class: usize, sheaf: Sheaf) -> Option<Sheaf> {
-        let floor = topology::machine().share(BARNS_FLOOR);
-        let room = floor.max(self.in_slabs() / BARNS_PART);
+        let emptied = if self.has_room() {
+            None
+        } else {
+            self.flush_unused()
+        };
         let mut pool = self.classes[class].0.lock();
-        // Relaxed: a limit need not be exact.
-        if pool.barn.len() < SHAPES[class].barn && self.barns.load(Ordering::Relaxed) < room {
+        if pool.barn.len() < SHAPES[class].barn && self.has_room() {
             self.barns.fetch_add(sheaf_bytes(class), Ordering::Relaxed);
             pool.barn.push(sheaf);
-            return None;
+            return emptied;
         }
         drop(pool);
         self.put(class, sheaf.objects(class));
+        emptied.into_iter().for_each(|sheaf| self.put_empty(sheaf));
         Some(sheaf)
+    }
+
+    /// Whether the barns together may keep more. Relaxed: a limit need not be exact.
+    fn has_room(&self) -> bool {
+        let floor = topology::machine().share(BARNS_FLOOR);
+        self.barns.load(Ordering::Relaxed) < floor.max(self.in_slabs() / BARNS_PART)
+    }
+
+    /// Makes room in the barns at the cost of a class whose barn is used no more: as long as it is full, no other class
+    /// has one. The classes are asked in turn, and whose barn gave a sheaf since it was asked last keeps it. The sheaf that
+    /// was emptied.
+    fn flush_unused(&self) -> Option<Sheaf> {
+        for _ in 0..TRIES {
+            // Relaxed: any class will do.
+            let class = self.asked.fetch_add(1, Ordering::Relaxed) % LAST + 1;
+            let mut pool = self.classes[class].0.lock();
+            let used = core::mem::replace(&mut pool.barn_used, false);
+            drop(pool);
+            if used {
+                continue;
+            }
+            if let Some(full) = self.pop_barn(class, 0) {
+                self.put(class, full.objects(class));
+                return Some(full);
+            }
+        }
+        None
     }
 
     /// Puts a sheaf's objects back into their slabs, and the sheaf to the empty ones.

@@ -16,6 +16,8 @@ const FULLNESS: usize = 4;
 /// The slabs and the barn of a class.
 pub(crate) struct Pool {
     pub(crate) barn: Pile,
+    /// The barn was of use since another class last asked it for room.
+    pub(crate) barn_used: bool,
     partial: [List<Slab>; FULLNESS],
     /// Slabs, listed or not.
     pub(crate) slabs: usize,
@@ -29,6 +31,7 @@ impl Pool {
     pub(crate) const fn new() -> Self {
         Self {
             barn: Pile::new(),
+            barn_used: false,
             partial: [const { List::new() }; FULLNESS],
             slabs: 0,
             free: 0,

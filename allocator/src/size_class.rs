@@ -5,7 +5,8 @@
 //! in the CPUs' tables stay empty and full at once, which sends every odd pointer to the slow path for free.
 
 use crate::config::{
-    BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, ROW, SHEAF_BYTES, SLICE, UNIT_SLICES,
+    BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, ROW, SHEAF_BYTES, SHEAF_LEAST, SHEAF_MOST,
+    SLICE, UNIT_SLICES,
 };
 
 /// The last class.
@@ -52,18 +53,15 @@ impl Shape {
 
     const fn new(size: usize) -> Self {
         let slices = slices_for(size);
-        let sheaf = clamp(SHEAF_BYTES / size, 1, 254);
+        let least = clamp(SHEAF_MOST / size, 1, SHEAF_LEAST);
+        let sheaf = clamp(SHEAF_BYTES / size, least, 254);
         Self {
             size,
             slices,
             capacity: slices * SLICE / size,
             sheaf,
             batch: clamp(BATCH_BYTES / size, 1, sheaf),
-            barn: if size > SHEAF_BYTES {
-                0
-            } else {
-                BARN_BYTES / (size * sheaf)
-            },
+            barn: BARN_BYTES / (size * sheaf),
             reciprocal: (1_u64 << RECIPROCAL_SHIFT).div_ceil(size as u64),
         }
     }
@@ -155,8 +153,13 @@ fn of_aligned(size: usize, align: usize) -> Option<usize> {
     if size > MAX_SMALL || align > SLICE {
         return None;
     }
-    (of(size.max(1).next_multiple_of(align))?..=LAST)
-        .find(|class| SHAPES[*class].size.is_multiple_of(align))
+    // A power of two.
+    let mask = align - 1;
+    let rounded = (size.max(1) + mask) & !mask;
+    if rounded <= FINE {
+        return of(rounded);
+    }
+    (of(rounded)?..=LAST).find(|class| SHAPES[*class].size & mask == 0)
 }
 
 #[cfg(test)]
