@@ -17,48 +17,81 @@ use crate::credit::Credit;
 use crate::epoch::{self, Epoch, Guard};
 use crate::lock::Lock;
 use crate::record::Record;
-use crate::shrink::Lane;
-use crate::sync::{AtomicPtr, AtomicUsize as Modelled};
+use crate::shrink::{Lane, Shrink};
+use crate::sync::{AtomicPtr, AtomicUsize as Modelled, BATCH};
 use crate::values::Values;
 
 /// The chain of records, its lock and its collector. Made at the first preparation, never freed.
 pub(crate) struct Chain {
     head: AtomicPtr<Record>,
-    /// Under the lock.
-    tail: Plain<Record>,
-    /// The id of the youngest record. Written under the lock.
-    last_id: AtomicU64,
-    pub(crate) lock: Lock,
     epoch: Epoch,
+    writers: Writers,
     /// The shrinker that was visited last: where the next walk goes on. A hint.
-    cursor: AtomicU64,
-    /// How many records there are of each value.
-    pub(crate) values: Values,
+    cursor: Cursor,
     /// How many shrinkers run on the reclaim thread alone. A hint.
     pub(crate) asynchronous: AtomicUsize,
     /// What was freed for requests in flight.
     pub(crate) credit: Credit,
     /// Records dropped inside their own callback and not yet ended.
     pub(crate) orphans: Modelled,
-    /// Records unlinked by exiting threads, chained by `prev`, waiting to be retired. Under the lock.
-    limbo: Plain<Record>,
 }
+
+/// What belongs to the lock. On cache lines of its own, so that registrations do not slow down walks.
+#[repr(C, align(128))]
+struct Writers {
+    lock: Lock,
+    tail: Plain<Record>,
+    /// The id of the youngest record.
+    last_id: AtomicU64,
+    /// How many records are linked.
+    live: AtomicUsize,
+    /// Unlinked records, chained by `prev`, that wait to be retired together.
+    limbo: Plain<Record>,
+    /// How many these are.
+    waiting: AtomicUsize,
+    /// How many records there are of each value.
+    values: Values,
+}
+
+/// Written at every visit: on a cache line of its own.
+#[repr(align(64))]
+struct Cursor(AtomicU64);
 
 impl Chain {
     pub(crate) fn new() -> Self {
         Self {
             head: AtomicPtr::new(ptr::null_mut()),
-            tail: Plain::new(ptr::null_mut()),
-            last_id: AtomicU64::new(0),
-            lock: Lock::new(),
             epoch: Epoch::new(),
-            cursor: AtomicU64::new(0),
-            values: Values::new(),
+            writers: Writers {
+                lock: Lock::new(),
+                tail: Plain::new(ptr::null_mut()),
+                last_id: AtomicU64::new(0),
+                live: AtomicUsize::new(0),
+                limbo: Plain::new(ptr::null_mut()),
+                waiting: AtomicUsize::new(0),
+                values: Values::new(),
+            },
+            cursor: Cursor(AtomicU64::new(0)),
             asynchronous: AtomicUsize::new(0),
             credit: Credit::new(),
             orphans: Modelled::new(0),
-            limbo: Plain::new(ptr::null_mut()),
         }
+    }
+
+    /// The lock of registrations, removals and snapshots.
+    pub(crate) fn lock(&self) -> &Lock {
+        &self.writers.lock
+    }
+
+    /// How many shrinkers are registered. A hint.
+    pub(crate) fn live(&self) -> usize {
+        // Relaxed: a shrinker registered at this moment may be seen or not.
+        self.writers.live.load(Ordering::Relaxed)
+    }
+
+    /// The lowest value of any shrinker above `value`, or of all.
+    pub(crate) fn value_after(&self, value: Option<u8>) -> Option<u8> {
+        self.writers.values.after(value)
     }
 
     /// Makes the collector now rather than in the middle of a walk.
@@ -77,36 +110,43 @@ impl Chain {
 
     pub(crate) fn cursor(&self) -> u64 {
         // Relaxed: a hint where to begin.
-        self.cursor.load(Ordering::Relaxed)
+        self.cursor.0.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_cursor(&self, id: u64) {
         // Relaxed: as above.
-        self.cursor.store(id, Ordering::Relaxed);
+        self.cursor.0.store(id, Ordering::Relaxed);
     }
 
     /// The id of the youngest record linked so far.
     pub(crate) fn last_id(&self) -> u64 {
         // Relaxed: bounds a walk; a record linked at this moment may be seen or not.
-        self.last_id.load(Ordering::Relaxed)
+        self.writers.last_id.load(Ordering::Relaxed)
     }
 
-    /// Counts a shrinker that comes.
-    pub(crate) fn count_in(&self, record: &Record) {
-        self.values.add(record.value());
+    /// Counts a shrinker that comes. Under the lock.
+    fn count_in(&self, record: &Record) {
+        self.set_live(self.live() + 1);
+        self.writers.values.add(record.value());
         if record.lane() == Lane::Async {
             // Relaxed: a hint.
             self.asynchronous.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Counts off a shrinker that is complete.
-    pub(crate) fn count_out(&self, record: &Record) {
-        self.values.remove(record.value());
+    /// Counts off a shrinker that is complete. Under the lock.
+    fn count_out(&self, record: &Record) {
+        self.set_live(self.live() - 1);
+        self.writers.values.remove(record.value());
         if record.lane() == Lane::Async {
             // Relaxed: a hint.
             self.asynchronous.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    fn set_live(&self, live: usize) {
+        // Relaxed: under the lock; a hint for everybody else.
+        self.writers.live.store(live, Ordering::Relaxed);
     }
 
     /// Links `record` at the tail and, as the very last store, opens it to walkers.
@@ -117,18 +157,19 @@ impl Chain {
         let new = record.as_ptr();
         // SAFETY: alive by the caller's clause.
         let record = unsafe { record.as_ref() };
-        self.lock.with(|| {
+        self.writers.lock.with(|| {
             // Relaxed, all but the link itself: under the lock, or carried by C1.
-            let id = self.last_id.load(Ordering::Relaxed) + 1;
+            let id = self.writers.last_id.load(Ordering::Relaxed) + 1;
             record.set_id(id);
-            let tail = self.tail.load(Ordering::Relaxed);
+            let tail = self.writers.tail.load(Ordering::Relaxed);
             record.prev.store(tail, Ordering::Relaxed);
-            self.tail.store(new, Ordering::Relaxed);
+            self.writers.tail.store(new, Ordering::Relaxed);
+            self.count_in(record);
             // SAFETY: linked records are alive, and only a holder of the lock unlinks them.
             let link = unsafe { tail.as_ref() }.map_or(&self.head, |tail| &tail.next);
             // Release (C1): who follows the link sees the id, the null `next`, and a state of zero or later.
             link.store(new, Ordering::Release);
-            self.last_id.store(id, Ordering::Relaxed);
+            self.writers.last_id.store(id, Ordering::Relaxed);
             // INVARIANT (I5): the last store. Whoever came by before saw the count 0 and went on.
             record.state.publish();
         });
@@ -147,31 +188,49 @@ impl Chain {
         // Release (C2): the successor was linked before, by another thread perhaps; the lock made it visible to us.
         link.store(next, Ordering::Release);
         // SAFETY: as above.
-        let back = unsafe { next.as_ref() }.map_or(&self.tail, |next| &next.prev);
+        let back = unsafe { next.as_ref() }.map_or(&self.writers.tail, |next| &next.prev);
         back.store(prev, Ordering::Relaxed);
         // INVARIANT (I4): `record.next` is not touched: a walker may stand on this record.
     }
 
-    /// Unlinks a complete record.
+    /// Takes the cache out of a complete record, unlinks it, and leaves it to be retired. Under the lock.
+    ///
+    /// # Safety
+    /// The caller holds the lock and alone ends `record`, which is linked and complete (I1). It may be freed afterwards.
+    unsafe fn end(&self, record: NonNull<Record>) -> Option<Box<dyn Shrink>> {
+        // SAFETY: linked, so alive.
+        let found = unsafe { record.as_ref() };
+        // SAFETY: complete, and only the caller ends it.
+        let cache = unsafe { found.take_cache() };
+        self.count_out(found);
+        // SAFETY: the lock is held, the rest is the caller's clause.
+        unsafe { self.unlink(found) };
+        // Relaxed, here and below: under the lock. Walkers that stand on it do not read `prev`.
+        let below = self.writers.limbo.load(Ordering::Relaxed);
+        found.prev.store(below, Ordering::Relaxed);
+        self.writers.limbo.store(record.as_ptr(), Ordering::Relaxed);
+        let waiting = self.writers.waiting.load(Ordering::Relaxed) + 1;
+        self.writers.waiting.store(waiting, Ordering::Relaxed);
+        cache
+    }
+
+    /// Ends a complete record; its cache is the caller's to drop.
     ///
     /// # Safety
     /// `record` is linked, complete (I1), and the caller alone ends it.
-    pub(crate) unsafe fn remove(&self, record: &Record) {
-        self.lock.with(|| {
+    pub(crate) unsafe fn remove(&self, record: NonNull<Record>) -> Option<Box<dyn Shrink>> {
+        self.writers.lock.with(|| {
             // SAFETY: the lock is held, the rest is the caller's clause.
-            unsafe { self.unlink(record) };
-        });
+            unsafe { self.end(record) }
+        })
     }
 
-    /// Finds and unlinks one orphan that nobody uses any more.
-    pub(crate) fn remove_orphan(&self) -> Option<NonNull<Record>> {
-        self.lock.with(|| {
+    /// Finds one orphan that nobody uses any more, and ends it; its cache is the caller's to drop.
+    pub(crate) fn remove_orphan(&self) -> Option<Option<Box<dyn Shrink>>> {
+        self.writers.lock.with(|| {
             let orphan = self.find(|record| record.state.is_complete_orphan())?;
-            // SAFETY: found in the list under the lock.
-            let record = unsafe { orphan.as_ref() };
-            // SAFETY: the lock is held, the record is linked, and its state was just seen complete.
-            unsafe { self.unlink(record) };
-            Some(orphan)
+            // SAFETY: the lock is held; the orphan is linked, was just seen complete, and nobody owns it.
+            Some(unsafe { self.end(orphan) })
         })
     }
 
@@ -190,52 +249,31 @@ impl Chain {
         None
     }
 
-    /// Hands an unlinked record to seize; from an exiting thread, to the limbo.
-    ///
-    /// # Safety
-    /// `record` came from a box, was unlinked by the caller, and is retired once.
-    pub(crate) unsafe fn retire(&'static self, record: NonNull<Record>) {
-        if epoch::thread_exiting() {
-            self.lock.with(|| self.push_limbo(record));
-            return;
-        }
-        // SAFETY: unlinked, so out of reach for later guards; from a box; not exiting.
-        unsafe { self.epoch.retire(record) };
+    /// Takes all unlinked records that wait, chained by `prev`.
+    fn take_limbo(&self) -> Option<NonNull<Record>> {
+        self.writers.lock.with(|| {
+            // Relaxed, both: under the lock.
+            self.writers.waiting.store(0, Ordering::Relaxed);
+            NonNull::new(self.writers.limbo.swap(ptr::null_mut(), Ordering::Relaxed))
+        })
     }
 
-    fn push_limbo(&self, record: NonNull<Record>) {
-        // Relaxed: under the lock.
-        let below = self.limbo.swap(record.as_ptr(), Ordering::Relaxed);
-        // SAFETY: unlinked and not yet retired: alive. Walkers that stand on it do not read `prev`.
-        let record = unsafe { record.as_ref() };
-        record.prev.store(below, Ordering::Relaxed);
-    }
-
-    fn pop_limbo(&self) -> Option<NonNull<Record>> {
-        // Relaxed, here and below: under the lock.
-        let top = NonNull::new(self.limbo.load(Ordering::Relaxed))?;
-        // SAFETY: in limbo: unlinked and not yet retired, so alive.
-        let record = unsafe { top.as_ref() };
-        let below = record.prev.load(Ordering::Relaxed);
-        self.limbo.store(below, Ordering::Relaxed);
-        Some(top)
-    }
-
-    /// Retires what exiting threads left, and frees what no guard holds. Outside guards and locks; costs two loads
-    /// when there is nothing to do.
+    /// Retires what waits for it, if that is a batch. Outside guards and locks; one load when there is nothing to do. An
+    /// exiting thread leaves it to the next removal or walk.
     pub(crate) fn settle(&'static self) {
-        if epoch::thread_exiting() {
+        // Relaxed: a hint; what is missed now is retired later.
+        if self.writers.waiting.load(Ordering::Relaxed) < BATCH || epoch::thread_exiting() {
             return;
         }
-        // Relaxed: a hint; what is missed now is retired later.
-        while !self.limbo.load(Ordering::Relaxed).is_null() {
-            let Some(record) = self.lock.with(|| self.pop_limbo()) else {
-                break;
-            };
-            // SAFETY: it was unlinked before it went to limbo, and popping made us its only owner.
+        let mut next = self.take_limbo();
+        while let Some(record) = next {
+            // SAFETY: taken from the limbo by us alone: unlinked and not yet retired, so alive.
+            let found = unsafe { record.as_ref() };
+            // Relaxed: the lock under which it was taken carries it.
+            next = NonNull::new(found.prev.load(Ordering::Relaxed));
+            // SAFETY: from a box (see `spec`), unlinked, so out of reach for later guards, and ours alone; not exiting.
             unsafe { self.epoch.retire(record) };
         }
-        self.epoch.flush();
     }
 
     /// In a forked child, with the lock held: repairs every record and forgets the collector.

@@ -6,24 +6,26 @@ use crate::pressure::Outcome;
 use crate::stats::{Fault, ShrinkerStats};
 use crate::sync::now_ns;
 
-/// The live counters behind a snapshot. All Relaxed: nothing is concluded from them about other memory.
+/// The live counters behind a snapshot. All Relaxed: nothing is concluded from them about other memory. In this order: what
+/// threads count that pass by lies far from what the one inside writes.
 #[derive(Default)]
+#[repr(C)]
 pub(crate) struct Counters {
+    panics: AtomicU64,
     calls: AtomicU64,
     scans: AtomicU64,
     scanned: AtomicU64,
     objects: AtomicU64,
     bytes: AtomicU64,
     stops: AtomicU64,
-    skipped_busy: AtomicU64,
     misreports: AtomicU64,
-    panics: AtomicU64,
     timeouts: AtomicU64,
     overruns: AtomicU64,
     /// 0, or what went wrong last: its place in [`FAULTS`], and one.
     fault: AtomicU8,
     /// When that was, on the clock of `now_ns`.
     fault_at: AtomicU64,
+    skipped_busy: AtomicU64,
 }
 
 /// In the order in which one call may meet with several.
@@ -55,6 +57,9 @@ impl Counters {
     /// Books one call.
     pub(crate) fn called(&self, outcome: &Outcome) {
         add_alone(&self.calls, 1);
+        if outcome.calls == 0 && !outcome.overran {
+            return;
+        }
         add_alone(&self.scans, outcome.calls as u64);
         add_alone(&self.scanned, outcome.scanned as u64);
         add_alone(&self.objects, outcome.objects as u64);

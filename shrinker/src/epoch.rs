@@ -11,28 +11,26 @@
 //! - a thread gives its id back when it exits, under a lock that may allocate, and cannot enter afterwards. Rust runs
 //!   the destructors of thread locals last registered first, so [`Marker`], touched *after* each first use of
 //!   seize, is dropped *before* seize's own: from then on [`thread_exiting`] is true and nobody enters;
-//! - a retired record is freed when no guard holds it and its batch is full, or at a later flush: batches of one, and
-//!   a flush at the end of each removal, and of each walk that finds something pending;
-//! - its fast barriers are left out: with them every flush is a system call that ends the process when a sandbox
+//! - retired records are freed when no guard holds them and the thread's batch is full. So they are collected per list
+//!   (`chain`), and one thread retires as many as make a batch: none is left lying in a thread that never comes again,
+//!   and the barrier, the allocation and the look at every thread are paid for once per batch;
+//! - a batch has a place for each thread that is in a guard: where there are more threads than places at that moment it
+//!   waits for the same thread's next one;
+//! - its fast barriers are left out: with them every batch is a system call that ends the process when a sandbox
 //!   forbids it, for some nanoseconds less per guard;
 //! - a fork copies the reservations of threads that the child does not have: the child leaks the collector and
 //!   makes a new one at its next use.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicIsize, AtomicPtr as Plain, Ordering};
+use std::sync::atomic::{AtomicPtr as Plain, Ordering};
 
-use crate::sync::{AtomicPtr, Collector, DEPTH, EpochGuard, LocalGuard};
+use crate::sync::{AtomicPtr, BATCH, Collector, DEPTH, EpochGuard, LocalGuard};
 
 thread_local! {
     static EXITING: Cell<bool> = const { Cell::new(false) };
     static MARKER: Marker = const { Marker };
-    /// Whether this thread ever retired anything: only it can flush that.
-    static RETIRED: Cell<bool> = const { Cell::new(false) };
 }
-
-/// Objects retired and not yet freed, of all lists. A hint: whether a flush is worth its barrier.
-static PENDING: AtomicIsize = AtomicIsize::new(0);
 
 /// Its destructor marks the thread as exiting.
 struct Marker;
@@ -97,7 +95,7 @@ impl Epoch {
     #[cold]
     fn make(&self) -> *mut Collector {
         let _depth = Depth::deeper();
-        let new = Box::into_raw(Box::new(Collector::new().batch_size(1)));
+        let new = Box::into_raw(Box::new(Collector::new().batch_size(BATCH)));
         let made = self.collector.compare_exchange(
             ptr::null_mut(),
             new,
@@ -134,29 +132,16 @@ impl Epoch {
     /// `object` came from a box, can be reached no more by anyone who enters a guard from now on, may be dropped on
     /// any thread, and this thread is not exiting.
     pub(crate) unsafe fn retire<T: Send>(&self, object: NonNull<T>) {
-        // Relaxed: a hint.
-        PENDING.fetch_add(1, Ordering::Relaxed);
-        RETIRED.set(true);
         let _depth = Depth::deeper();
         // SAFETY: the caller's clauses are those of seize, and `reclaim` is for boxes.
         unsafe { self.ready().retire(object.as_ptr(), reclaim) };
         arm();
     }
 
-    /// Frees what this thread retired and no guard holds any more. Not on an exiting thread. One load when there is
-    /// nothing to free.
-    pub(crate) fn flush(&self) {
-        // Relaxed: a hint.
-        if RETIRED.get() && PENDING.load(Ordering::Relaxed) > 0 {
-            self.enter().inner.flush();
-        }
-    }
-
     /// In a forked child: leaks the collector; the next use makes a new one.
     pub(crate) fn abandon(&self) {
         // Relaxed: the child has one thread.
         self.collector.store(ptr::null_mut(), Ordering::Relaxed);
-        PENDING.store(0, Ordering::Relaxed);
     }
 }
 
@@ -165,8 +150,6 @@ impl Epoch {
 /// # Safety
 /// `object` came from a box and nobody can reach it any more.
 unsafe fn reclaim<T>(object: *mut T, _: &Collector) {
-    // Relaxed: a hint.
-    PENDING.fetch_sub(1, Ordering::Relaxed);
     // SAFETY: the caller's clause, which `Epoch::retire` passed on.
     drop(unsafe { Box::from_raw(object) });
 }

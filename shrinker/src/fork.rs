@@ -22,7 +22,7 @@ impl ShrinkerList {
         if !epoch::thread_exiting() {
             drop(chain.enter());
         }
-        chain.lock.acquire();
+        chain.lock().acquire();
         // Relaxed: written and read by the thread that holds the lock; others only see that it is not theirs.
         self.forking.store(thread_token(), Ordering::Relaxed);
     }
@@ -35,7 +35,7 @@ impl ShrinkerList {
         }
         self.forking.store(0, Ordering::Relaxed);
         if let Some(chain) = self.chain() {
-            chain.lock.release();
+            chain.lock().release();
         }
     }
 

@@ -3,11 +3,16 @@
 //! # The walk
 //!
 //! 1. Enter a guard. From now on no record that can be reached is freed.
-//! 2. `try_get`: take a reference if the count is not zero and the shrinker is not dying; else go on to the next.
-//! 3. Leave the guard and call the shrinker: count, scans, then the visitor. All three may take as long as they like.
+//! 2. `try_get`: take a reference, and keep others out of the callbacks, if the count is not zero, the shrinker is not
+//!    dying, and nobody is in them; else go on to the next.
+//! 3. Leave the guard and call the shrinker: count, scans, then the visitor. All three may take as long as they like. If
+//!    anything was freed others are let into the callbacks again before the visitor runs.
 //! 4. Enter a guard again.
 //! 5. `put`: give the reference back; the last one of a dying shrinker wakes its unregistering thread.
 //! 6. Read `next` from this record; go on at 2.
+//!
+//! Where nothing is read afterwards (the walk is satisfied, or this is the last record) and the shrinker is not dying,
+//! 4 and 6 are left out: the put is then the last that the walk does with the record.
 //!
 //! **What the count protects.** A reference protects two things. The *cache*: it is dropped only when the count is
 //! zero. And the *place in the list*: a record is unlinked only when the count is zero, so while we hold a reference
@@ -22,8 +27,8 @@
 //! **Why unregistering waits.** The cache, and perhaps the library its code is in, go away when it returns, so it waits
 //! for the callbacks that are running: until the count is zero. It never waits for guards. Waiting for a grace period
 //! is what cost the kernel's SRCU version 88.8 % of a benchmark in which no reclaim even ran; the record itself, which
-//! guards do protect, is small and goes to seize. New references are refused as soon as unregistering begins, so
-//! busy reclaimers cannot make it wait for ever.
+//! guards do protect, is small and goes to seize, together with some dozens of others. New references are refused as
+//! soon as unregistering begins, so busy reclaimers cannot make it wait for ever.
 //!
 //! **Not yet initialised.** Registering links the record while its count is zero: a walker that comes by fails
 //! `try_get` and goes on, it needs nothing of the record but its constants and `next`, which the link carries (Release).
@@ -35,7 +40,8 @@
 //! Each names the test that fails when it is broken; how it was seen to fail is told there.
 //!
 //! - **I1** A record is unlinked only after its count has reached zero. `loom_walk_between_two_removals`
-//! - **I2** The guard is entered before the reference is put. `loom_walk_against_unregister`
+//! - **I2** The guard is entered before the reference is put, unless nothing is read or woken afterwards.
+//!   `loom_walk_against_unregister`
 //! - **I3** A record is freed only after every guard that could see it is left. `loom_walk_against_unregister`
 //! - **I4** Unlinking leaves the removed record's `next` intact. `loom_tail_stays_reachable`
 //! - **I5** Whoever takes a reference sees the whole record. `loom_register_publishes_everything`
@@ -46,8 +52,8 @@
 //! - **I9** Unregistering does not wait for guards. `unregister_does_not_wait_for_guards`
 //! - **I10** No code of a user runs under a guard or the lock. `callbacks_run_outside_guards_and_lock`
 //! - **I11** A shrinker cannot be unregistered from inside its own callback. `unregister_inside_own_callback_is_refused`
-//! - **I12** Callbacks of one shrinker never run twice at the same time. `loom_one_walker_at_a_time`,
-//!   `one_thread_per_shrinker`
+//! - **I12** Callbacks of one shrinker never run twice at the same time. `state::tests::one_at_a_time`,
+//!   `loom_one_walker_at_a_time`, `one_thread_per_shrinker`
 //! - **I13** A callback that panicked is never called again. `a_panicking_callback_is_quarantined`
 //! - **I14** A walk that is broken off is continued by the next one behind the last visited shrinker. `cursor_rotates`
 //! - **I15** A walk visits no shrinker that was registered after it began. `walk_is_bounded_by_its_start`
@@ -70,7 +76,6 @@ use crate::walker::Walker;
 #[derive(Debug)]
 pub struct ShrinkerList {
     pub(crate) chain: AtomicPtr<Chain>,
-    pub(crate) live: AtomicUsize,
     /// Which thread holds the lock across a fork; 0 when none does.
     pub(crate) forking: AtomicUsize,
 }
@@ -87,23 +92,21 @@ impl ShrinkerList {
     pub const fn new() -> Self {
         Self {
             chain: AtomicPtr::new(ptr::null_mut()),
-            live: AtomicUsize::new(0),
             forking: AtomicUsize::new(0),
         }
     }
 
-    /// Whether no shrinker is registered. One relaxed load.
+    /// Whether no shrinker is registered. A hint, of two loads.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        // Relaxed: a hint; a shrinker registered at this moment may be seen or not.
-        self.live.load(Ordering::Relaxed) == 0
+        self.chain().is_none_or(|chain| chain.live() == 0)
     }
 
     /// The lowest value of any registered shrinker that is above `value`; the lowest of all for `None`.
     #[must_use]
     pub fn value_after(&self, value: Option<u8>) -> Option<u8> {
-        self.chain()?.values.after(value)
+        self.chain()?.value_after(value)
     }
 
     /// Whether any shrinker runs on a reclaim thread ([`Lane::Async`]). A hint.
@@ -132,8 +135,9 @@ impl ShrinkerList {
     /// the one that the last walk visited last.
     ///
     /// `visit` runs after each call, and in the middle of one whenever another [`goal`](Walk::goal) was freed;
-    /// [`ControlFlow::Break`] says that the request is satisfied and ends the walk. It may take long and allocate; it may
-    /// not unregister the shrinker just visited.
+    /// [`ControlFlow::Break`] says that the request is satisfied and ends the walk. It may allocate, and it may take long
+    /// when something was freed; when nothing was, its time counts as the next shrinker's, and other walks pass over this
+    /// one meanwhile. It may not unregister the shrinker just visited.
     ///
     /// Nothing is called, and the report is empty, on an exiting thread ([`thread_exiting`](crate::thread_exiting)) and
     /// in the middle of another walk of the same thread, over whatever list: a callback or visitor whose own allocation
@@ -148,12 +152,12 @@ impl ShrinkerList {
         walk: &Walk,
         visit: &mut dyn FnMut(&Visit) -> ControlFlow<()>,
     ) -> WalkReport {
-        if self.is_empty() || epoch::thread_exiting() || epoch::inside() || in_callback() {
-            return WalkReport::default();
-        }
-        let Some(chain) = self.chain() else {
+        let Some(chain) = self.chain().filter(|chain| chain.live() > 0) else {
             return WalkReport::default();
         };
+        if epoch::thread_exiting() || epoch::inside() || in_callback() {
+            return WalkReport::default();
+        }
         let report = Walker::new(chain, walk, visit).run();
         self.sweep();
         report

@@ -21,7 +21,7 @@ fn look(list: &'static ShrinkerList) {
     let chain = list.chain().expect("registered");
     let (sender, answer) = mpsc::channel();
     thread::spawn(move || {
-        chain.lock.with(|| ());
+        chain.lock().with(|| ());
         sender.send(())
     });
     let locked = answer.recv_timeout(Duration::from_secs(2)).is_err();

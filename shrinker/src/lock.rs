@@ -1,7 +1,8 @@
 //! The short lock that orders registrations, removals and snapshots among themselves. Walks never take it.
 //!
-//! Held for a handful of stores; never across a callback, an allocation or a guard. It sleeps on a futex, so a
-//! preempted holder is not spun on, and fork handlers may take it in one call and give it back in another.
+//! Held for a handful of stores; never across a callback, an allocation or a guard. Who finds it held looks again a few
+//! times, which is mostly enough and far cheaper than to sleep; then it sleeps on a futex, so a preempted holder is not
+//! spun on. Fork handlers may take it in one call and give it back in another.
 //!
 //! # Synchronization
 //!
@@ -9,9 +10,10 @@
 //! | --- | --- | --- | --- | --- | --- |
 //! | L1 | `release` | Release | `acquire` | Acquire | every link and field written under the lock |
 
+use std::hint;
 use std::sync::atomic::Ordering;
 
-use crate::sync::{AtomicU32, wait, wake};
+use crate::sync::{AtomicU32, SPINS, wait, wake_one};
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
@@ -37,16 +39,27 @@ impl Lock {
         result
     }
 
+    fn try_acquire(&self) -> bool {
+        // Acquire (L1): what the last holder wrote is visible. Relaxed on failure: nothing is read then.
+        self.word
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Takes the lock, sleeping if it must.
     pub(crate) fn acquire(&self) {
-        // Acquire (L1): what the last holder wrote is visible. Relaxed on failure: nothing is read then.
-        let quick = self
-            .word
-            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
-        if quick.is_ok() {
+        if self.try_acquire() {
             return;
         }
-        // Acquire (L1): as above. The word says AWAITED from now on, so that the holder wakes us.
+        for _ in 0..SPINS {
+            // Relaxed: a guess; `try_acquire` decides. Who sleeps has waited longer than we have: no overtaking.
+            match self.word.load(Ordering::Relaxed) {
+                FREE if self.try_acquire() => return,
+                AWAITED => break,
+                _ => hint::spin_loop(),
+            }
+        }
+        // Acquire (L1): as above. The word says AWAITED from now on, so that the holder wakes one of us, who says so again.
         while self.word.swap(AWAITED, Ordering::Acquire) != FREE {
             wait(&self.word, AWAITED);
         }
@@ -56,7 +69,7 @@ impl Lock {
     pub(crate) fn release(&self) {
         // Release (L1): what we wrote is visible to the next holder.
         if self.word.swap(FREE, Ordering::Release) == AWAITED {
-            wake(&self.word);
+            wake_one(&self.word);
         }
     }
 }

@@ -2,23 +2,17 @@
 //!
 //! The cache is a box of its own that the unregistering thread takes out and drops; what is retired to seize is only
 //! the record, which owns nothing of a user's. So no user's destructor ever runs where seize happens to reclaim.
-//!
-//! # Synchronization
-//!
-//! | tag | writer | ordering | reader | ordering | what it carries |
-//! | --- | --- | --- | --- | --- | --- |
-//! | B1 | `Busy::drop` | Release | `Busy::take` | Acquire | what the last callback did to the cache |
 
 use std::cell::UnsafeCell;
 use std::ops::ControlFlow;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr as Plain, AtomicU32, AtomicU64, Ordering};
 
-use crate::MAX_NODES;
 use crate::callee::Callee;
 use crate::counters::Counters;
-use crate::deferred::Deferred;
+use crate::deferred::{Deferred, PerNode};
 use crate::frames::frames;
+use crate::memory::RegisterError;
 use crate::name::Name;
 use crate::pressure::{self, Outcome, Pressure};
 use crate::shrink::{Lane, Shrink};
@@ -34,42 +28,46 @@ const OVERRUNS: u32 = 3;
 
 /// What the owner of a shrinker chose.
 #[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct Settings {
-    pub(crate) name: Name,
-    pub(crate) seeks: u32,
-    pub(crate) batch: usize,
     pub(crate) node_aware: bool,
     pub(crate) value: u8,
     pub(crate) class: u8,
     pub(crate) lane: Lane,
+    pub(crate) seeks: u32,
+    pub(crate) batch: usize,
     /// In nanoseconds.
     pub(crate) deadline: u64,
+    pub(crate) name: Name,
 }
 
-/// One shrinker.
+/// One shrinker. In the order of use: a walk over a cache that has nothing to give touches the first three or four cache
+/// lines, and one that passes by the first alone.
+#[repr(C)]
 pub(crate) struct Record {
-    pub(crate) state: State,
     /// The next record. Kept intact when this one is unlinked (I4 in `list`).
     pub(crate) next: AtomicPtr<Record>,
-    /// The record before. Only for writers, under the lock; walkers never read it.
+    /// The record before; in limbo, the one below. Only for writers, under the lock; walkers never read it.
     pub(crate) prev: Plain<Record>,
     /// Rises along the list. Written under the lock, before the record can be reached.
     id: AtomicU64,
-    settings: Settings,
-    /// Which thread is in the callbacks; 0 when none is.
-    busy: AtomicUsize,
-    /// The system's number of that thread, and since when it is there. For people.
+    pub(crate) state: State,
+    /// The system's number of the thread in the callbacks. For people.
     held_by: AtomicU32,
-    held_since: AtomicU64,
-    deferred: [Deferred; MAX_NODES],
-    counters: Counters,
-    times: Times,
+    /// Which thread that is; 0 when none is. For forks.
+    holder: AtomicUsize,
     /// Where it runs now.
     asynchronous: AtomicBool,
     /// Visits in a row in which it overran its deadline.
     overruns: AtomicU32,
     /// `Some` from preparation to the end of unregistering. Shared while referenced, exclusive once complete.
     cache: UnsafeCell<Option<Box<dyn Shrink>>>,
+    /// Since when a thread is in the callbacks. For people.
+    held_since: AtomicU64,
+    settings: Settings,
+    counters: Counters,
+    times: Times,
+    deferred: PerNode,
 }
 
 // SAFETY: every field but `cache` is atomic or constant; `cache` holds a `Sync` value, shared only by holders of a
@@ -79,23 +77,23 @@ unsafe impl Sync for Record {}
 unsafe impl Send for Record {}
 
 impl Record {
-    pub(crate) fn new(settings: Settings, cache: Box<dyn Shrink>) -> Self {
-        Self {
+    pub(crate) fn new(settings: Settings, cache: Box<dyn Shrink>) -> Result<Self, RegisterError> {
+        Ok(Self {
             state: State::new(),
             next: AtomicPtr::new(ptr::null_mut()),
-            prev: Plain::new(ptr::null_mut()),
             id: AtomicU64::new(0),
-            settings,
-            busy: AtomicUsize::new(0),
             held_by: AtomicU32::new(0),
-            held_since: AtomicU64::new(0),
-            deferred: [const { Deferred::new() }; MAX_NODES],
-            counters: Counters::default(),
-            times: Times::new(),
+            holder: AtomicUsize::new(0),
             asynchronous: AtomicBool::new(settings.lane == Lane::Async),
             overruns: AtomicU32::new(0),
             cache: UnsafeCell::new(Some(cache)),
-        }
+            held_since: AtomicU64::new(0),
+            settings,
+            counters: Counters::default(),
+            times: Times::new(),
+            deferred: PerNode::new(settings.node_aware)?,
+            prev: Plain::new(ptr::null_mut()),
+        })
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -108,8 +106,8 @@ impl Record {
         self.id.store(id, Ordering::Relaxed);
     }
 
-    pub(crate) fn name(&self) -> Name {
-        self.settings.name
+    pub(crate) fn name(&self) -> &Name {
+        &self.settings.name
     }
 
     pub(crate) fn node_aware(&self) -> bool {
@@ -158,41 +156,28 @@ impl Record {
         !self.counters.quarantined()
     }
 
-    /// Whether a thread is in the callbacks. Counts it if so. No read-modify-write: a loser does not take the cache
-    /// line from the winner.
-    pub(crate) fn looks_busy(&self) -> bool {
-        // Relaxed: only a hint; `try_busy` decides.
-        let busy = self.busy.load(Ordering::Relaxed) != 0;
-        if busy {
-            self.counters.busy();
-        }
-        busy
+    /// Books a walk that found another thread in the callbacks.
+    pub(crate) fn was_busy(&self) {
+        self.counters.busy();
     }
 
-    /// Makes this thread the only one in the callbacks, from `now` on; if another is, returns `None` and counts it.
-    pub(crate) fn try_busy(&self, now: u64) -> Option<Busy<'_>> {
-        // Acquire (B1): we see what the callback before us did. Relaxed on failure: nothing is read then.
-        let taken =
-            self.busy
-                .compare_exchange(0, thread_token(), Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_ok() {
-            // Relaxed, both: figures.
-            self.held_since.store(now, Ordering::Relaxed);
-            self.held_by.store(thread_number(), Ordering::Relaxed);
-            return Some(Busy { record: self, now });
-        }
-        self.counters.busy();
-        None
+    /// Says that this thread is in the callbacks, from `now` on. It holds a reference that is busy.
+    pub(crate) fn hold(&self, now: u64) -> Held<'_> {
+        // Relaxed, all three: figures, and what a fork reads with one thread left.
+        self.held_since.store(now, Ordering::Relaxed);
+        self.held_by.store(thread_number(), Ordering::Relaxed);
+        self.holder.store(thread_token(), Ordering::Relaxed);
+        Held { record: self, now }
     }
 
     /// Calls the cache until `until`: count, then scans, with a `pause` now and then (`pressure`). A panic of the cache
     /// ends its service.
     ///
     /// # Safety
-    /// The caller holds a reference.
+    /// The caller holds a reference that is busy.
     pub(crate) unsafe fn call(
         &self,
-        busy: &Busy<'_>,
+        held: &mut Held<'_>,
         walk: &Walk,
         node: u32,
         until: u64,
@@ -217,9 +202,10 @@ impl Record {
                 Lane::Async => u64::MAX,
             },
         };
-        let deferred = &self.deferred[node as usize % MAX_NODES];
-        let callee = Callee::new(&**cache, &self.times, job.deadline, busy.now);
+        let deferred = self.deferred.at(node);
+        let callee = Callee::new(&**cache, &self.times, job.deadline, held.now);
         pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
+        held.now = callee.now();
         outcome.overran = callee.overran();
         outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome);
         self.counters.called(&outcome);
@@ -241,10 +227,11 @@ impl Record {
 
     /// In a forked child: forgets the threads that do not exist here.
     pub(crate) fn repair(&self) {
-        self.state.repair(frames(self));
         // Relaxed: the child has one thread.
-        if self.busy.load(Ordering::Relaxed) != thread_token() {
-            self.busy.store(0, Ordering::Relaxed);
+        let ours = self.holder.load(Ordering::Relaxed) == thread_token();
+        self.state.repair(frames(self), ours);
+        if !ours {
+            self.holder.store(0, Ordering::Relaxed);
             self.held_by.store(0, Ordering::Relaxed);
         }
     }
@@ -279,17 +266,23 @@ impl Record {
 }
 
 /// This thread is the one in the callbacks of a shrinker.
-pub(crate) struct Busy<'a> {
+pub(crate) struct Held<'a> {
     record: &'a Record,
-    /// Since when.
+    /// Since when; after its callbacks, when the last of them returned.
     now: u64,
 }
 
-impl Drop for Busy<'_> {
+impl Held<'_> {
+    /// When the last callback returned, on the clock of `now_ns`.
+    pub(crate) fn now(&self) -> u64 {
+        self.now
+    }
+}
+
+impl Drop for Held<'_> {
     fn drop(&mut self) {
-        // Relaxed: a figure.
+        // Relaxed, both: as in `hold`.
         self.record.held_by.store(0, Ordering::Relaxed);
-        // Release (B1): what the callback did is visible to the next one.
-        self.record.busy.store(0, Ordering::Release);
+        self.record.holder.store(0, Ordering::Relaxed);
     }
 }

@@ -1,4 +1,5 @@
-//! The end of a shrinker: refuse new callers, wait for those inside, unlink, retire the record, drop the cache.
+//! The end of a shrinker: refuse new callers, wait for those inside, take the cache out, unlink, drop the cache. The records
+//! are retired many at a time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -9,7 +10,6 @@ use crate::chain::Chain;
 use crate::epoch::assert_outside;
 use crate::list::ShrinkerList;
 use crate::record::Record;
-use crate::shrink::Shrink;
 
 impl ShrinkerList {
     /// Ends a registered shrinker. When it returns no callback runs or will run, and the cache was dropped here.
@@ -34,12 +34,8 @@ impl ShrinkerList {
     /// # Safety
     /// `record` is linked on this list and complete, and the caller alone ends it.
     pub(crate) unsafe fn end(&self, chain: &'static Chain, record: NonNull<Record>) {
-        // SAFETY: linked, so alive.
-        let found = unsafe { record.as_ref() };
-        // SAFETY: I1: complete, and ours by the caller's clause.
-        unsafe { chain.remove(found) };
-        // SAFETY: complete, and unlinked just now.
-        let cache = unsafe { self.finish(chain, record) };
+        // SAFETY: I1: linked and complete, and ours by the caller's clause.
+        let cache = unsafe { chain.remove(record) };
         self.sweep();
         drop(cache);
     }
@@ -69,42 +65,19 @@ impl ShrinkerList {
         self.sweep();
     }
 
-    /// Ends orphans, and frees what can be freed. Runs outside guards and locks.
+    /// Ends orphans, and retires what waits for it. Runs outside guards and locks.
     pub(crate) fn sweep(&self) {
         let Some(chain) = self.chain() else { return };
         // Relaxed: a hint, see `orphan`.
         while chain.orphans.load(Ordering::Relaxed) != 0
-            && let Some(record) = chain.remove_orphan()
+            && let Some(cache) = chain.remove_orphan()
         {
             chain.orphans.fetch_sub(1, Ordering::Relaxed);
-            // SAFETY: complete, and unlinked by us.
-            let cache = unsafe { self.finish(chain, record) };
             // This thread is not the owner's: a destructor that panics must not end its walk.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(cache))) {
                 forget(payload);
             }
         }
         chain.settle();
-    }
-
-    /// Retires an unlinked record; returns its cache, to be dropped when nothing is left to do.
-    ///
-    /// # Safety
-    /// `record` is complete, and was unlinked by the caller.
-    unsafe fn finish(
-        &self,
-        chain: &'static Chain,
-        record: NonNull<Record>,
-    ) -> Option<Box<dyn Shrink>> {
-        // SAFETY: not yet retired, so alive.
-        let found = unsafe { record.as_ref() };
-        // SAFETY: complete, and only the thread that unlinked it comes here.
-        let cache = unsafe { found.take_cache() };
-        chain.count_out(found);
-        // SAFETY: records come from boxes; unlinked by the caller, and retired only here.
-        unsafe { chain.retire(record) };
-        // Relaxed: a hint for `is_empty`.
-        self.live.fetch_sub(1, Ordering::Relaxed);
-        cache
     }
 }

@@ -20,7 +20,7 @@ impl ShrinkerList {
         loop {
             let mut snapshots = [None; SNAPSHOTS];
             let mut room = snapshots.iter_mut();
-            let more = chain.lock.with(|| {
+            let more = chain.lock().with(|| {
                 chain.find(|record| {
                     let wanted = record.id() > shown && record.state.is_in_use();
                     wanted

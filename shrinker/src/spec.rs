@@ -116,7 +116,7 @@ impl Shrinker {
     ) -> Result<Prepared, RegisterError> {
         let chain = list.chain_or_make()?;
         chain.warm();
-        let record = try_box(Record::new(self.settings, try_box(cache)?))?;
+        let record = try_box(Record::new(self.settings, try_box(cache)?)?)?;
         Ok(Prepared {
             list,
             chain,
@@ -158,10 +158,6 @@ impl Prepared {
             record,
         } = self;
         let record = NonNull::from(Box::leak(record));
-        // Relaxed: a hint for `is_empty`, raised first so that a registered shrinker is never overlooked by its owner.
-        list.live.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: alive and still ours alone.
-        chain.count_in(unsafe { record.as_ref() });
         // SAFETY: alive, new, and freed only after `Registration` had it unlinked.
         unsafe { chain.link(record) };
         Registration {

@@ -4,9 +4,9 @@
 //! calls, and the collector: seize's, or under `--cfg loom` a model of it that knows what must not be touched any more.
 //! Counters, names and fields that a lock protects use `std` atomics everywhere, so that models stay small.
 
-pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, DEPTH, FRAMES, SPINS};
+pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, BATCH, DEPTH, FRAMES, SPINS};
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
-pub(crate) use imp::{forget_thread_number, now_ns, thread_number, wait, wait_for, wake};
+pub(crate) use imp::{forget_thread_number, now_ns, thread_number, wait, wait_for, wake, wake_one};
 
 /// A number that no other living thread has; never 0. A forked thread keeps it.
 pub(crate) fn thread_token() -> usize {
@@ -23,7 +23,10 @@ mod imp {
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
     /// How often a waiter looks again before it sleeps.
-    pub(crate) const SPINS: u32 = 64;
+    pub(crate) const SPINS: u32 = 100;
+
+    /// How many unlinked records are retired together.
+    pub(crate) const BATCH: usize = 32;
 
     // Constant and without destructors, so that no access ever allocates or fails.
     thread_local! {
@@ -69,6 +72,11 @@ mod imp {
             tv_nsec: limit.subsec_nanos().into(),
         };
         futex(word, libc::FUTEX_WAIT, expected, &limit);
+    }
+
+    /// Wakes one sleeper on `word`. Keeps errno.
+    pub(crate) fn wake_one(word: &AtomicU32) {
+        futex(word, libc::FUTEX_WAKE, 1, ptr::null());
     }
 
     /// Wakes every sleeper on `word`. Keeps errno.

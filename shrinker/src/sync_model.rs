@@ -17,6 +17,9 @@ pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 /// No spinning: each look is a branch of the model.
 pub(crate) const SPINS: u32 = 0;
 
+/// Every record by itself, so that each model frees some.
+pub(crate) const BATCH: usize = 1;
+
 loom::thread_local! {
     pub(crate) static DEPTH: Cell<usize> = Cell::new(0);
     pub(crate) static FRAMES: Cell<*const ()> = Cell::new(ptr::null());
@@ -63,6 +66,11 @@ pub(crate) fn wake(word: &AtomicU32) {
     let held = lock.lock().unwrap_or_else(PoisonError::into_inner);
     sleepers.notify_all();
     drop(held);
+}
+
+/// As [`wake`]: a model may wake others too, for no reason.
+pub(crate) fn wake_one(word: &AtomicU32) {
+    wake(word);
 }
 
 /// First and last byte of everything that is gone. Retired memory is leaked, so addresses never come back.
@@ -143,7 +151,6 @@ impl Collector {
 /// What `epoch` calls on a guard.
 pub(crate) trait EpochGuard {
     fn protect<T>(&self, link: &AtomicPtr<T>, order: Ordering) -> *mut T;
-    fn flush(&self);
 }
 
 pub(crate) struct LocalGuard<'a> {
@@ -161,8 +168,6 @@ impl EpochGuard for LocalGuard<'_> {
         assert_alive(target.addr(), "a link led to freed memory");
         target
     }
-
-    fn flush(&self) {}
 }
 
 impl Drop for LocalGuard<'_> {

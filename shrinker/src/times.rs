@@ -7,17 +7,17 @@ const BUCKETS: usize = 40;
 
 /// The times of all callbacks of one shrinker, in nanoseconds. All Relaxed: figures.
 pub(crate) struct Times {
-    buckets: [AtomicU64; BUCKETS],
     total: AtomicU64,
     max: AtomicU64,
+    buckets: [AtomicU64; BUCKETS],
 }
 
 impl Times {
     pub(crate) const fn new() -> Self {
         Self {
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
             total: AtomicU64::new(0),
             max: AtomicU64::new(0),
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
         }
     }
 

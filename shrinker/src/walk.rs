@@ -83,8 +83,8 @@ impl Walk {
 /// What one shrinker did for one node, since the visitor last heard of it. Given to the visitor of a walk.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Visit {
-    pub(crate) name: Name,
+pub struct Visit<'a> {
+    pub(crate) name: &'a Name,
     /// The node it was called for; 0 when it is not node-aware.
     pub node: u32,
     /// Objects it freed.
@@ -101,8 +101,8 @@ pub struct Visit {
     pub moved: bool,
 }
 
-impl Visit {
-    pub(crate) fn new(name: Name, node: u32, outcome: &Outcome, pause: bool) -> Self {
+impl<'a> Visit<'a> {
+    pub(crate) fn new(name: &'a Name, node: u32, outcome: &Outcome, pause: bool) -> Self {
         Self {
             name,
             node,

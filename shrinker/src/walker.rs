@@ -1,16 +1,17 @@
 //! A walk in progress: the steps that the head of `list` explains.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeInclusive};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
 use crate::chain::Chain;
-use crate::epoch::assert_outside;
+use crate::epoch::{Guard, assert_outside};
 use crate::frames::with_frame;
 use crate::pressure::Outcome;
 use crate::record::Record;
 use crate::reference::Reference;
 use crate::shrink::Lane;
+use crate::state::Refusal;
 use crate::sync::now_ns;
 use crate::walk::{Visit, Walk, WalkReport};
 
@@ -26,6 +27,10 @@ pub(crate) struct Walker<'a> {
     last: u64,
     /// When the time is up.
     until: u64,
+    /// The clock, when last looked at: at the beginning, and then when a callback returned. What lies between two callbacks
+    /// is a few steps of ours, and a visitor who hears that nothing came of it; so the end of one is taken for the beginning
+    /// of the next: one look per callback.
+    now: u64,
     /// Whether any node-aware shrinker was met: else one turn is enough.
     node_aware: bool,
     /// The only one to be called, whatever its settings.
@@ -39,6 +44,7 @@ impl<'a> Walker<'a> {
         walk: &'a Walk,
         visit: &'a mut dyn FnMut(&Visit) -> ControlFlow<()>,
     ) -> Self {
+        let now = now_ns();
         Self {
             chain,
             walk,
@@ -46,7 +52,8 @@ impl<'a> Walker<'a> {
             report: WalkReport::default(),
             start: chain.cursor(),
             last: chain.last_id(),
-            until: walk.until(now_ns()),
+            until: walk.until(now),
+            now,
             node_aware: false,
             only: None,
         }
@@ -84,26 +91,54 @@ impl<'a> Walker<'a> {
         if after >= upto {
             return ControlFlow::Continue(());
         }
-        let mut guard = self.chain.enter(); // step 1
-        let mut at = self.chain.first(&guard);
+        let range = (after + 1)..=upto;
+        let mut last: Option<Reference> = None;
+        loop {
+            let guard = self.chain.enter(); // steps 1 and 4
+            let at = match last.take() {
+                Some(reference) => reference.put(&guard), // steps 5 and 6
+                None => self.chain.first(&guard),
+            };
+            let Some(reference) = self.find(at, turn, &range, &guard) else {
+                return ControlFlow::Continue(());
+            };
+            drop(guard); // step 3
+            let flow = self.call(&reference, node);
+            let over = flow.is_break() || reference.is_last();
+            if over && reference.try_put() || flow.is_break() {
+                return flow;
+            }
+            last = Some(reference);
+        }
+    }
+
+    /// Step 2: a reference to the first shrinker of those ids, at `at` or behind it, that is to be called.
+    fn find(
+        &mut self,
+        mut at: Option<NonNull<Record>>,
+        turn: u32,
+        range: &RangeInclusive<u64>,
+        guard: &Guard,
+    ) -> Option<Reference> {
         while let Some(here) = at {
-            // SAFETY: I3: found under `guard`, or kept by the reference until `guard` was entered again (I2).
+            // SAFETY: I3: found under `guard`.
             let record = unsafe { here.as_ref() };
-            if record.id() > upto {
+            if record.id() > *range.end() {
                 break;
             }
-            let wanted = record.id() > after && self.wants(record, turn);
-            if wanted && let Some(reference) = Reference::try_get(self.chain, here, &guard) {
-                // step 2 succeeded
-                drop(guard); // step 3
-                let flow = self.call(&reference, node);
-                guard = self.chain.enter(); // step 4
-                reference.put(&guard); // step 5
-                flow?;
+            if range.contains(&record.id()) && self.wants(record, turn) {
+                match Reference::try_get(self.chain, here, guard) {
+                    Ok(reference) => return Some(reference),
+                    Err(Refusal::Absent) => {}
+                    Err(Refusal::Busy) => {
+                        self.report.skipped_busy += 1;
+                        record.was_busy();
+                    }
+                }
             }
-            at = NonNull::new(guard.load(&record.next)); // step 6
+            at = NonNull::new(guard.load(&record.next)); // step 6, where there was no reference
         }
-        ControlFlow::Continue(())
+        None
     }
 
     /// Whether `record` is to be called in this turn; no read-modify-write is spent on one that is not.
@@ -116,12 +151,7 @@ impl<'a> Walker<'a> {
             Some(id) => record.id() == id,
             None => asked && self.in_lane(record),
         };
-        if !wanted || !record.in_service() {
-            return false;
-        }
-        let busy = record.looks_busy();
-        self.report.skipped_busy += usize::from(busy);
-        !busy
+        wanted && record.in_service()
     }
 
     /// Whether `record` is to be called in this lane.
@@ -133,17 +163,13 @@ impl<'a> Walker<'a> {
     /// Step 3: the cache, then the visitor; in each pause of the cache, the visitor too.
     fn call(&mut self, reference: &Reference, node: u32) -> ControlFlow<()> {
         assert_outside();
-        let now = now_ns();
-        if now >= self.until {
+        if self.now >= self.until {
             self.report.timed_out = true;
             return ControlFlow::Break(());
         }
         let record = reference.record();
         with_frame(record, || {
-            let Some(busy) = record.try_busy(now) else {
-                self.report.skipped_busy += 1;
-                return ControlFlow::Continue(());
-            };
+            let mut held = record.hold(self.now);
             let node = if record.node_aware() { node } else { 0 };
             let mut told = Outcome::default();
             let mut pause = |outcome: &Outcome| {
@@ -151,9 +177,11 @@ impl<'a> Walker<'a> {
                 told = *outcome;
                 (self.visit)(&Visit::new(record.name(), node, &news, true))
             };
-            // SAFETY: `reference` is a reference.
-            let outcome = unsafe { record.call(&busy, self.walk, node, self.until, &mut pause) };
-            drop(busy);
+            // SAFETY: `reference` is a reference, and busy until it is left below.
+            let outcome =
+                unsafe { record.call(&mut held, self.walk, node, self.until, &mut pause) };
+            self.now = held.now();
+            drop(held);
             if outcome.moved {
                 // Relaxed: a hint.
                 self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
@@ -162,10 +190,17 @@ impl<'a> Walker<'a> {
             if self.only.is_none() {
                 self.chain.set_cursor(record.id());
             }
-            self.report.satisfied = outcome.satisfied || {
-                let news = outcome.since(&told);
-                (self.visit)(&Visit::new(record.name(), node, &news, false)).is_break()
-            };
+            let news = outcome.since(&told);
+            let eventful = news.bytes > 0 || news.objects > 0 || news.moved;
+            if eventful {
+                // The visitor may be at work for a while; others may come in meanwhile.
+                reference.leave();
+            }
+            self.report.satisfied = outcome.satisfied
+                || (self.visit)(&Visit::new(record.name(), node, &news, false)).is_break();
+            if eventful {
+                self.now = now_ns();
+            }
             match self.report.satisfied {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),

@@ -87,14 +87,24 @@ fn a_blocked_callback_holds_up_nobody_else() {
 fn unregister_is_not_starved() {
     let list = list();
     let calls = counter();
-    let cache = on_count(move || {
+    // It frees something: else the visitor runs with others kept out.
+    let cache = on_scan(1000, move |_| {
         calls.fetch_add(1, Ordering::SeqCst);
+        Scan::Freed {
+            objects: 1,
+            bytes: 1,
+        }
     });
     let registration = Shrinker::new("contended").register(list, cache).unwrap();
     static DONE: AtomicBool = AtomicBool::new(false);
+    let all = Walk {
+        priority: 0,
+        objects: 1,
+        ..Walk::default()
+    };
     let hammer = move || {
         while !DONE.load(Ordering::SeqCst) {
-            list.walk(&Walk::default(), &mut |_| {
+            list.walk(&all, &mut |_| {
                 let (mine, start) = (calls.load(Ordering::SeqCst), Instant::now());
                 while calls.load(Ordering::SeqCst) == mine
                     && start.elapsed() < Duration::from_millis(200)
@@ -118,8 +128,8 @@ fn unregister_is_not_starved() {
 }
 
 /// A walk that comes by while a shrinker is dying passes over it, and gives back nothing that it did not take. Seen to
-/// fail with `then_some` in `Reference::try_get`, which makes the reference first and drops it if it is not wanted: the
-/// removal returned while the callback ran.
+/// fail with the refusal ignored in `Reference::try_get`, so that a reference is given back that was never taken: the removal
+/// returned while the callback ran.
 #[test]
 fn a_dying_shrinker_is_passed_over() {
     let (stand, arrivals, go) = gate();
