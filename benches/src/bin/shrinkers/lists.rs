@@ -1,20 +1,24 @@
 //! The lists that are compared. The controls do for each shrinker what the lockless list does too: a record of the same
-//! size is made and freed, a callback is timed, its figures are counted.
+//! size is made and freed, one thread at a time is in the callbacks, a panic is caught, a callback is timed, its figures are
+//! counted, and a visitor hears of it. They read the clock before and after each callback, as one does; the lockless list
+//! takes the end of one for the beginning of the next.
 
 use std::collections::HashMap;
+use std::hint::black_box;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ebb_shrinker::{Registration, Shrink, ShrinkControl, Shrinker, ShrinkerList, Walk};
+use ebb_shrinker::{Count, Registration, Shrink, ShrinkControl, Shrinker, ShrinkerList, Walk};
 use seize::{Collector, Guard};
 
 use crate::Sleeper;
 
 /// About what a record of the lockless list has.
-const RECORD_WORDS: usize = 220;
+const RECORD_WORDS: usize = 80;
 
 pub(crate) trait List: Sync {
     fn name(&self) -> &'static str;
@@ -25,8 +29,8 @@ pub(crate) trait List: Sync {
     /// Registers and unregisters one; how long unregistering took.
     fn churn(&self) -> Duration;
 
-    /// Calls all. False when that was refused.
-    fn walk(&self) -> bool;
+    /// Calls all that are not busy. How many, unless that was refused.
+    fn walk(&self) -> Option<usize>;
 }
 
 /// Ours.
@@ -64,10 +68,11 @@ impl List for Lockless {
         start.elapsed()
     }
 
-    fn walk(&self) -> bool {
-        self.list
+    fn walk(&self) -> Option<usize> {
+        let report = self
+            .list
             .walk(&Walk::default(), &mut |_| ControlFlow::Continue(()));
-        true
+        Some(report.visited)
     }
 }
 
@@ -78,6 +83,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// A shrinker of the controls.
 struct Entry {
     cache: Box<dyn Shrink>,
+    busy: AtomicBool,
     calls: AtomicU64,
     time: AtomicU64,
     _record: [u64; RECORD_WORDS],
@@ -87,20 +93,42 @@ impl Entry {
     fn new(cache: Sleeper) -> Arc<Self> {
         Arc::new(Self {
             cache: Box::new(cache),
+            busy: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             time: AtomicU64::new(0),
             _record: [0; RECORD_WORDS],
         })
     }
 
-    fn call(&self) {
+    /// Whether it was not busy.
+    fn call(&self, visit: &mut dyn FnMut(&Count)) -> bool {
+        // Acquire: pairs with the Release below; what the last callback did is seen. Relaxed, first: a hint.
+        if self.busy.load(Ordering::Relaxed) || self.busy.swap(true, Ordering::Acquire) {
+            return false;
+        }
         let start = Instant::now();
-        self.cache.count(&ShrinkControl::new(0, 12, 0));
-        // Relaxed: figures.
-        self.calls.fetch_add(1, Ordering::Relaxed);
-        self.time
-            .fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let question = ShrinkControl::new(0, 12, 0);
+        let count = catch_unwind(AssertUnwindSafe(|| self.cache.count(&question)));
+        let time = start.elapsed().as_nanos() as u64;
+        // Relaxed, both: figures, and one thread at a time.
+        let plus = |counter: &AtomicU64, n| {
+            counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+        };
+        plus(&self.calls, 1);
+        plus(&self.time, time);
+        self.busy.store(false, Ordering::Release);
+        visit(&count.unwrap_or(Count::Unknown));
+        true
     }
+}
+
+/// Calls all of them. How many were not busy.
+fn call_all<'a>(entries: impl Iterator<Item = &'a Arc<Entry>>) -> usize {
+    let mut objects = 0_usize;
+    let mut visit = |count: &Count| objects += usize::from(*count != Count::Empty);
+    let called = entries.filter(|entry| entry.call(&mut visit)).count();
+    black_box(objects);
+    called
 }
 
 type Entries = HashMap<usize, Arc<Entry>>;
@@ -134,9 +162,8 @@ impl List for Mutexed {
         start.elapsed()
     }
 
-    fn walk(&self) -> bool {
-        lock(&self.0).values().for_each(|entry| entry.call());
-        true
+    fn walk(&self) -> Option<usize> {
+        Some(call_all(lock(&self.0).values()))
     }
 }
 
@@ -168,12 +195,9 @@ impl List for RwLocked {
         start.elapsed()
     }
 
-    fn walk(&self) -> bool {
-        let Ok(entries) = self.0.try_read() else {
-            return false;
-        };
-        entries.values().for_each(|entry| entry.call());
-        true
+    fn walk(&self) -> Option<usize> {
+        let entries = self.0.try_read().ok()?;
+        Some(call_all(entries.values()))
     }
 }
 
@@ -229,11 +253,11 @@ impl List for Graceful {
         start.elapsed()
     }
 
-    fn walk(&self) -> bool {
+    fn walk(&self) -> Option<usize> {
         let guard = self.collector.enter();
         let entries: Vec<_> = lock(&self.entries).values().cloned().collect();
-        entries.iter().for_each(|entry| entry.call());
+        let called = call_all(entries.iter());
         drop(guard);
-        true
+        Some(called)
     }
 }

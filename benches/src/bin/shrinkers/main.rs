@@ -2,7 +2,7 @@
 //! hang, removal under fire, and whether a request ever fails while there is something to free.
 //!
 //! `cargo run --release -p ebb-benches --bin shrinkers [-- seconds [name...]]`: so many seconds for each measurement, one
-//! unless said. What is compared takes turns within a run, three times; shown is the median.
+//! unless said. What is compared takes turns within a run, many times and for a short while each; shown is the median.
 
 mod cases;
 mod lists;
@@ -20,8 +20,8 @@ use crate::lists::{Graceful, List, Lockless, Mutexed, RwLocked};
 /// Threads that register and unregister.
 const CHURNERS: usize = 9;
 
-/// Rounds in which everything that is compared takes its turn.
-const ROUNDS: usize = 3;
+/// Rounds in which everything that is compared takes its turn, for an equal part of the time.
+const ROUNDS: usize = 11;
 
 /// A cache whose `count` takes so long, and that has nothing to free.
 pub(crate) struct Sleeper(pub(crate) Duration);
@@ -76,6 +76,8 @@ fn median(mut all: Vec<f64>) -> f64 {
 struct Figures {
     churns: f64,
     walks: f64,
+    /// Shrinkers called.
+    visits: f64,
     refused: f64,
     latencies: Vec<u64>,
 }
@@ -83,7 +85,7 @@ struct Figures {
 /// `churners` register and unregister, `walkers` walk, for so long. Per second.
 fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Figures {
     let (stop, start) = (AtomicBool::new(false), Barrier::new(churners + walkers + 1));
-    let (walks, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    let [walks, visits, refused] = [(); 3].map(|()| AtomicU64::new(0));
     // Relaxed, everywhere: figures, and when to stop.
     let running = || !stop.load(Ordering::Relaxed);
     let (seconds, latencies) = thread::scope(|scope| {
@@ -103,8 +105,13 @@ fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Fig
             scope.spawn(|| {
                 start.wait();
                 while running() {
-                    let counter = if list.walk() { &walks } else { &refused };
-                    counter.fetch_add(1, Ordering::Relaxed);
+                    match list.walk() {
+                        Some(called) => {
+                            visits.fetch_add(called as u64, Ordering::Relaxed);
+                            walks.fetch_add(1, Ordering::Relaxed)
+                        }
+                        None => refused.fetch_add(1, Ordering::Relaxed),
+                    };
                 }
             });
         }
@@ -121,13 +128,14 @@ fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Fig
     Figures {
         churns: latencies.len() as f64 / seconds,
         walks: walks.into_inner() as f64 / seconds,
+        visits: visits.into_inner() as f64 / seconds,
         refused: refused.into_inner() as f64 / seconds,
         latencies,
     }
 }
 
 /// All lists, each with so many shrinkers on it.
-fn lists(shrinkers: usize) -> [Box<dyn List>; 4] {
+fn lists(shrinkers: usize, callback: Duration) -> [Box<dyn List>; 4] {
     let lists: [Box<dyn List>; 4] = [
         Box::new(Lockless::default()),
         Box::new(Mutexed::default()),
@@ -135,7 +143,7 @@ fn lists(shrinkers: usize) -> [Box<dyn List>; 4] {
         Box::new(Graceful::default()),
     ];
     for list in &lists {
-        (0..shrinkers).for_each(|_| list.add(Sleeper(Duration::ZERO)));
+        (0..shrinkers).for_each(|_| list.add(Sleeper(callback)));
     }
     lists
 }
@@ -145,14 +153,14 @@ fn churn(name: &str, shrinkers: usize, slow: Option<Duration>, walkers: usize, t
     println!(
         "{name}: {CHURNERS} threads register and unregister, {walkers} walk over {shrinkers} shrinkers"
     );
-    let lists = lists(shrinkers);
+    let lists = lists(shrinkers, Duration::ZERO);
     for list in &lists {
         slow.into_iter().for_each(|time| list.add(Sleeper(time)));
     }
     let mut rounds: Vec<Vec<Figures>> = lists.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for (list, figures) in lists.iter().zip(&mut rounds) {
-            figures.push(both(&**list, CHURNERS, walkers, time));
+            figures.push(both(&**list, CHURNERS, walkers, time / ROUNDS as u32));
         }
     }
     let rate = |figures: &Vec<Figures>| median(figures.iter().map(|one| one.churns).collect());
@@ -172,29 +180,52 @@ fn churn(name: &str, shrinkers: usize, slow: Option<Duration>, walkers: usize, t
     }
 }
 
-/// B3: walks by several threads, with and without somebody who registers.
+/// B3: walks by several threads, with and without somebody who registers. What counts is how many shrinkers are called: a
+/// walk passes over those in which another thread is.
 fn walks(time: Duration) {
-    println!("B3: threads walk; beside them nobody, or one thread that registers and unregisters");
-    for shrinkers in [4001, 64, 1] {
-        for (walkers, churners) in [(1, 0), (2, 0), (4, 0), (2, 1), (4, 1)] {
-            let lists = lists(shrinkers);
-            let mut rounds: Vec<Vec<Figures>> = lists.iter().map(|_| Vec::new()).collect();
-            for _ in 0..ROUNDS {
-                for (list, figures) in lists.iter().zip(&mut rounds).take(3) {
-                    figures.push(both(&**list, churners, walkers, time / 2));
-                }
-            }
-            let walks = |index: usize| median(rounds[index].iter().map(|one| one.walks).collect());
-            let refused = median(rounds[2].iter().map(|one| one.refused).collect());
-            let [ours, mutexed, locked] = [0, 1, 2].map(walks);
-            println!(
-                "  {shrinkers:>4} shrinkers, {walkers} walk, {churners} churn: lockless {ours:>9.0} walks/s ({:>6.0} ns per shrinker), \
-                 mutex {mutexed:>9.0}, rwlock {locked:>9.0} and {refused:>9.0} refused; {:.2} times the rwlock",
-                1e9 * walkers.min(2) as f64 / ours / shrinkers as f64,
-                ours / locked
+    println!(
+        "B3: threads walk, beside them others register and unregister; shrinkers called per ms"
+    );
+    for (shrinkers, callback) in [(4001, 0), (64, 0), (1, 0), (64, 50)] {
+        let crowds: &[_] = match callback {
+            0 => &[(1, 0), (2, 0), (4, 0), (2, 1), (4, 1), (4, CHURNERS)],
+            _ => &[(1, 0), (4, 0), (4, 1), (16, 1), (16, CHURNERS)],
+        };
+        for (walkers, churners) in crowds.iter().copied() {
+            walk_beside(
+                shrinkers,
+                Duration::from_micros(callback),
+                walkers,
+                churners,
+                time,
             );
         }
     }
+}
+
+fn walk_beside(
+    shrinkers: usize,
+    callback: Duration,
+    walkers: usize,
+    churners: usize,
+    time: Duration,
+) {
+    let lists = lists(shrinkers, callback);
+    let mut rounds: Vec<Vec<Figures>> = lists.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for (list, figures) in lists.iter().zip(&mut rounds).take(3) {
+            figures.push(both(&**list, churners, walkers, time / ROUNDS as u32));
+        }
+    }
+    let rate =
+        |index: usize, what: fn(&Figures) -> f64| median(rounds[index].iter().map(what).collect());
+    let [ours, mutexed, locked] = [0, 1, 2].map(|index| rate(index, |one| one.visits / 1e3));
+    println!(
+        "  {shrinkers:>4} shrinkers of {callback:?}, {walkers:>2} walk, {churners} churn: lockless {ours:>6.0} \
+         mutex {mutexed:>6.0} rwlock {locked:>6.0} ({:>5.0} refused); {:.2} times the rwlock",
+        rate(2, |one| one.refused / 1e3),
+        ours / locked
+    );
 }
 
 /// B4: others register, unregister and walk while a callback sleeps.
