@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use lexopt::prelude::*;
 
+use crate::paths::PATHS;
 use crate::workloads::{Load, WORKLOADS, Workload, find};
 
 const HELP: &str = "\
@@ -12,6 +13,7 @@ Runs one workload on this program's allocator and prints its checksum.
   WORKLOAD          which one (--list names them)
   --threads N       on how many threads (default: the smallest number that the table shows)
   --percent N       how much of the work (default 100)
+  --paths           in place of a workload: what single operations take, in nanoseconds; see `paths`
   --list            name the workloads and say what they stress
 ";
 
@@ -45,6 +47,12 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
         match argument {
             Long("threads") => threads = Some(parser.value()?.parse()?),
             Long("percent") => percent = parser.value()?.parse()?,
+            Long("paths") => {
+                for path in PATHS {
+                    println!("{:<40}{:.2}", path.name, path.measure());
+                }
+                return Ok(None);
+            }
             Long("list") => {
                 for workload in WORKLOADS {
                     println!("{:<14} {}", workload.name, workload.stresses);

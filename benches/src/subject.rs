@@ -1,7 +1,7 @@
 //! An allocator under measurement, called by name: not the program's global one, so that several can be measured in one
 //! process.
 
-use std::alloc::{GlobalAlloc, Layout, handle_alloc_error};
+use std::alloc::{GlobalAlloc, Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -36,6 +36,43 @@ impl Subject for System {
     const HEAP: Self::Heap = std::alloc::System;
 }
 
+/// The program's global allocator, whichever it is.
+#[derive(Debug)]
+pub struct Global;
+
+impl Subject for Global {
+    const NAME: &'static str = "global";
+    type Heap = Self;
+    const HEAP: Self = Self;
+}
+
+// SAFETY: passes everything on to the global allocator.
+unsafe impl GlobalAlloc for Global {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's clauses are the same.
+        unsafe { alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, start: *mut u8, layout: Layout) {
+        // SAFETY: the caller's clauses are the same.
+        unsafe { dealloc(start, layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's clauses are the same.
+        unsafe { alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, start: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's clauses are the same.
+        unsafe { realloc(start, layout, size) }
+    }
+}
+
 /// A block of one allocator. Its first byte is written, as a program would; it is freed with its layout.
 pub struct Block<S: Subject> {
     start: NonNull<u8>,
@@ -54,9 +91,32 @@ impl<S: Subject> Block<S> {
     #[inline]
     #[must_use]
     pub fn new(size: usize) -> Self {
-        let layout = layout(size);
+        Self::of(layout(size))
+    }
+
+    /// A block of this layout.
+    ///
+    /// # Panics
+    /// When the size is 0. Where there is no memory the process ends.
+    #[inline]
+    #[must_use]
+    pub fn of(layout: Layout) -> Self {
+        assert!(layout.size() > 0);
         // SAFETY: the size is not 0.
         let start = unsafe { S::HEAP.alloc(layout) };
+        Self::started(start, layout)
+    }
+
+    /// A block of this layout that was zeroed before its first byte was written.
+    ///
+    /// # Panics
+    /// As for [`Block::of`].
+    #[inline]
+    #[must_use]
+    pub fn zeroed(layout: Layout) -> Self {
+        assert!(layout.size() > 0);
+        // SAFETY: the size is not 0.
+        let start = unsafe { S::HEAP.alloc_zeroed(layout) };
         Self::started(start, layout)
     }
 

@@ -46,6 +46,8 @@ struct Node {
 pub struct Machine {
     nodes: Vec<Node>,
     distances: Vec<(usize, usize, u8)>,
+    files: Vec<PathBuf>,
+    counting: bool,
     limit: Duration,
 }
 
@@ -70,6 +72,8 @@ impl Machine {
                 .map(|&(cpus, mib)| Node { cpus, mib })
                 .collect(),
             distances: Vec::new(),
+            files: Vec::new(),
+            counting: false,
             limit: Duration::from_secs(300),
         }
     }
@@ -78,6 +82,21 @@ impl Machine {
     #[must_use]
     pub fn distance(mut self, one: usize, other: usize, distance: u8) -> Self {
         self.distances.push((one, other, distance));
+        self
+    }
+
+    /// Puts a file of the host's into the guest, where it is here.
+    #[must_use]
+    pub fn file(mut self, path: &Path) -> Self {
+        self.files.push(path.to_path_buf());
+        self
+    }
+
+    /// Has the guest's clocks advance by a nanosecond with each instruction. Its time stamp counter then counts the
+    /// instructions that its CPU executes, the same number on every host.
+    #[must_use]
+    pub fn counting(mut self) -> Self {
+        self.counting = true;
         self
     }
 
@@ -100,7 +119,7 @@ impl Machine {
     ) -> io::Result<Outcome> {
         let kernel = kernel().ok_or_else(|| io::Error::other("no kernel for the guest"))?;
         let here = Workplace::new()?;
-        let root = here.root(program, arguments, environment)?;
+        let root = here.root(program, arguments, environment, &self.files)?;
         fs::write(here.file("initrd"), root)?;
         for _ in 1..BOOTS {
             let outcome = self.boot(&kernel, &here)?;
@@ -141,6 +160,10 @@ impl Machine {
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-display", "none"]);
         self.describe_nodes(&mut qemu);
+        if self.counting {
+            // Time that nobody uses passes at once.
+            qemu.args(["-icount", "shift=0,sleep=off"]);
+        }
         qemu.arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
@@ -289,6 +312,7 @@ impl Workplace {
         program: &Path,
         arguments: &[&str],
         environment: &[(&str, &str)],
+        files: &[PathBuf],
     ) -> io::Result<Vec<u8>> {
         let directory = env::current_dir()?;
         let program = program.canonicalize()?;
@@ -308,6 +332,10 @@ impl Workplace {
             &self.stripped(&own_program("guest-init")),
         );
         root.program(&program, &self.stripped(&program));
+        for file in files {
+            let file = file.canonicalize()?;
+            root.program(&file, &self.stripped(&file));
+        }
         root.file(Path::new(JOB), (job.join("\0") + "\0").as_bytes());
         Ok(root.finish())
     }

@@ -2,26 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::cargo;
 use crate::contest::Contestant;
-use crate::machine;
 use crate::options::Preload;
-
-/// Where the linker finds libraries.
-const DIRECTORIES: &[&str] = &[
-    "/usr/lib/x86_64-linux-gnu",
-    "/usr/lib/aarch64-linux-gnu",
-    "/usr/lib64",
-    "/usr/lib",
-    "/usr/local/lib",
-];
-
-/// Packaged allocators: name and file.
-const PACKAGED: &[(&str, &str)] = &[
-    ("mimalloc", "libmimalloc.so.2"),
-    ("jemalloc", "libjemalloc.so.2"),
-    ("tcmalloc", "libtcmalloc_minimal.so.4"),
-];
+use ebb_benches::{cargo, machine, packaged};
 
 /// The name under which nothing is preloaded.
 const SYSTEM: &str = "system";
@@ -66,13 +49,8 @@ pub(crate) fn find(preload: &Preload, only: &[String]) -> Result<Vec<Contestant>
 
 /// Ours without a path yet, what is installed, and the system's own.
 fn known() -> Vec<(String, Option<PathBuf>)> {
-    let packaged = PACKAGED.iter().filter_map(|(name, file)| {
-        let found = DIRECTORIES
-            .iter()
-            .map(|directory| Path::new(directory).join(file))
-            .find(|path| path.is_file());
-        Some(((*name).to_owned(), Some(found?)))
-    });
+    let packaged = packaged::libraries().into_iter();
+    let packaged = packaged.map(|(name, path)| (name.to_owned(), Some(path)));
     std::iter::once(("ebbmalloc".to_owned(), None))
         .chain(packaged)
         .chain([(SYSTEM.to_owned(), None)])

@@ -8,12 +8,10 @@
 //! `options` says what is to be compared, `programs` or `libraries` find or build it, `contest` runs it all in turns,
 //! `summary` makes figures of the samples, and `table`, `json` and `chart` show them.
 
-mod cargo;
 mod chart;
 mod contest;
 mod json;
 mod libraries;
-mod machine;
 mod measure;
 mod options;
 mod programs;
@@ -25,7 +23,7 @@ use std::fs;
 use std::process::ExitCode;
 
 use contest::{Contest, Results};
-use machine::Watch;
+use ebb_benches::machine::{self, Watch};
 use options::{Mode, Options};
 
 fn main() -> ExitCode {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use ebb_benches::workloads::{WORKLOADS, Workload, find};
 use lexopt::prelude::*;
 
-use crate::cargo;
 use crate::contest::Case;
 use crate::libraries;
+use ebb_benches::cargo;
 
 const HELP: &str = "\
 Compares memory allocators in whole programs: time, CPU, RSS and page faults, run by turns.

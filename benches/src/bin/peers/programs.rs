@@ -2,9 +2,8 @@
 
 use ebb_benches::workloads::Workload;
 
-use crate::cargo;
 use crate::contest::{Case, Contestant};
-use crate::machine;
+use ebb_benches::{cargo, machine};
 
 /// An allocator that is linked into a program.
 struct Peer {

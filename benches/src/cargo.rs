@@ -8,7 +8,10 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 /// Runs `cargo build` with these arguments, its messages shown; the files that it made or found up to date.
-pub(crate) fn build(arguments: &[&str]) -> Result<Vec<PathBuf>, String> {
+///
+/// # Errors
+/// When cargo cannot be started, or fails.
+pub fn build(arguments: &[&str]) -> Result<Vec<PathBuf>, String> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["build", "--message-format=json-render-diagnostics"])
@@ -41,7 +44,10 @@ fn artifacts(messages: &str) -> Vec<PathBuf> {
 }
 
 /// The file of that name among those that were built.
-pub(crate) fn named(files: &[PathBuf], name: &str) -> Result<PathBuf, String> {
+///
+/// # Errors
+/// When it is not among them.
+pub fn named(files: &[PathBuf], name: &str) -> Result<PathBuf, String> {
     let found = files
         .iter()
         .find(|file| file.file_name() == Some(OsStr::new(name)));
@@ -51,7 +57,8 @@ pub(crate) fn named(files: &[PathBuf], name: &str) -> Result<PathBuf, String> {
 }
 
 /// Where this program was built, or else the current directory.
-pub(crate) fn target_directory() -> PathBuf {
+#[must_use]
+pub fn target_directory() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let target = program
         .ancestors()
@@ -60,8 +67,9 @@ pub(crate) fn target_directory() -> PathBuf {
 }
 
 /// The version of a crate that the lock file names; empty when it names none.
-pub(crate) fn locked_version(name: &str) -> String {
-    version_in(include_str!("../../../../Cargo.lock"), name).to_owned()
+#[must_use]
+pub fn locked_version(name: &str) -> String {
+    version_in(include_str!("../../Cargo.lock"), name).to_owned()
 }
 
 fn version_in<'a>(lock: &'a str, name: &str) -> &'a str {

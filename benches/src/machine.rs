@@ -10,7 +10,7 @@ use nix::sys::time::TimeValLike;
 
 /// How busy the machine is with other work, from `start` on.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     begin: Instant,
     /// Processor seconds of everybody, and of our children.
     all: f64,
@@ -19,7 +19,8 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Starts watching; says so when other work is running now.
-    pub(crate) fn start() -> Self {
+    #[must_use]
+    pub fn start() -> Self {
         let load = read("/proc/loadavg");
         let last_minute = load.split(' ').next().unwrap_or_default();
         if last_minute.parse().unwrap_or(0.0) > 0.5 {
@@ -66,17 +67,14 @@ fn own() -> f64 {
 }
 
 /// Lines that say where and when the figures were taken.
-pub(crate) fn describe(watch: &Watch) -> Vec<String> {
+#[must_use]
+pub fn describe(watch: &Watch) -> Vec<String> {
     let kernel = read("/proc/sys/kernel/osrelease");
     let huge = read("/sys/kernel/mm/transparent_hugepage/enabled");
     vec![
         format!("{}; {} CPUs; {} of memory", processor(), cpus(), memory()),
         format!("Linux {kernel}; {}; huge pages {huge}", libc_version()),
-        format!(
-            "{}; ebbmalloc at commit {}",
-            said("rustc", &["-V"]),
-            commit()
-        ),
+        format!("{}; ebbmalloc at commit {}", compiler(), commit()),
         format!(
             "{}; other work took {:.0} % of the processors meanwhile",
             said("date", &["-u", "+%Y-%m-%d"]),
@@ -85,8 +83,15 @@ pub(crate) fn describe(watch: &Watch) -> Vec<String> {
     ]
 }
 
+/// The compiler and its version.
+#[must_use]
+pub fn compiler() -> String {
+    said("rustc", &["-V"])
+}
+
 /// The C library and its version.
-pub(crate) fn libc_version() -> String {
+#[must_use]
+pub fn libc_version() -> String {
     said("getconf", &["GNU_LIBC_VERSION"])
 }
 
