@@ -18,7 +18,8 @@
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::budget::{self, Account};
+use crate::account::Account;
+use crate::budget;
 use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, SMALL_PAGES, UNIT, UNIT_SLICES};
 use crate::list::{Links, List};
 use crate::lock::Lock;
@@ -126,14 +127,14 @@ impl Arena {
         let pristine = unit.free == ALL && unit.committed == 0;
         let metadata = if pristine { UNIT_METADATA } else { 0 };
         if pristine && unit.pages == Pages::Huge {
-            if self.account.charge(UNIT, metadata) {
+            if budget::charge_on(&self.account, UNIT, metadata) {
                 unit.committed = ALL;
                 return Some(UNIT);
             }
             shrink_pages(unit);
         }
         let added = (run & !unit.committed).count_ones() as usize * SLICE;
-        if !self.account.charge(added, metadata) {
+        if !budget::charge_on(&self.account, added, metadata) {
             return None;
         }
         unit.committed |= run;
@@ -224,8 +225,8 @@ impl Arena {
             self.committed.fetch_sub(bytes, Ordering::Relaxed);
             self.idle.fetch_sub(bytes, Ordering::Relaxed);
             drop(units);
-            self.account
-                .release(bytes, if whole { UNIT_METADATA } else { 0 });
+            let metadata = if whole { UNIT_METADATA } else { 0 };
+            budget::release_on(&self.account, bytes, metadata);
         }
         purged
     }

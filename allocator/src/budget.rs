@@ -11,14 +11,14 @@
 //!   takes it first. When the request retries it pays from the credit.
 //! - What is left at its end, and what a reclaim thread frees for others, goes to the common credit of the requests in
 //!   flight (`ebb_shrinker::Credit`). A request that lacks some takes just that. The last one gives the rest up.
-//! - Each node has an [`Account`] of its own beside the one figure, for its spans and mappings. It knows no reserve and no
-//!   credit.
+//! - Each node has an `account` of its own beside the one figure, where a request has a stake in one node.
 
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ebb_shrinker::Claim;
 
+use crate::account::{Account, Stake};
 use crate::level;
 use crate::os;
 use crate::scope;
@@ -56,21 +56,27 @@ pub(crate) struct Request {
     hopeless: Cell<bool>,
     /// Its part in the common credit, if it is one of the requests in flight.
     claim: Option<Claim<'static>>,
+    /// What it has on its node.
+    stake: Option<Stake>,
 }
 
 impl Request {
-    /// Runs `f` as this thread's request.
-    pub(crate) fn run<R>(f: impl FnOnce(&Self) -> R) -> R {
+    /// Runs `f` as this thread's request: for memory of the node with this account, whose alone if it is `strict`.
+    pub(crate) fn run<R>(account: &'static Account, strict: bool, f: impl FnOnce(&Self) -> R) -> R {
         let claim = SHRINKERS.credit().and_then(|credit| credit.join());
-        Self::with(claim, f)
+        Self::with(claim, Some(Stake::new(account, strict)), f)
     }
 
     /// Runs `f`, which frees memory for the requests in flight.
     pub(crate) fn serve<R>(f: impl FnOnce(&Self) -> R) -> R {
-        Self::with(None, f)
+        Self::with(None, None, f)
     }
 
-    fn with<R>(claim: Option<Claim<'static>>, f: impl FnOnce(&Self) -> R) -> R {
+    fn with<R>(
+        claim: Option<Claim<'static>>,
+        stake: Option<Stake>,
+        f: impl FnOnce(&Self) -> R,
+    ) -> R {
         let request = Self {
             credit: Cell::new(0),
             borrowed: Cell::new(0),
@@ -78,6 +84,7 @@ impl Request {
             lacking: Cell::new(0),
             hopeless: Cell::new(false),
             claim,
+            stake,
         };
         os::set_thread_word(REQUEST, (&raw const request).addr());
         let result = f(&request);
@@ -95,6 +102,7 @@ impl Request {
     pub(crate) fn retry(&self, attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
         self.retrying.set(true);
         self.lacking.set(0);
+        self.stake.iter().for_each(Stake::forget_lack);
         let mut block = attempt();
         if block.is_none() && self.take_lacking() {
             block = attempt();
@@ -132,14 +140,15 @@ impl Request {
         self.credit.get()
     }
 
-    /// Bytes that the last attempt lacked; 0 when that is not known.
+    /// Bytes that the last attempt lacked, of the process's budget or the node's; 0 when that is not known.
     pub(crate) fn lacking(&self) -> usize {
-        self.lacking.get()
+        let here = self.stake.as_ref().map_or(0, Stake::lacking);
+        self.lacking.get().max(here)
     }
 
     /// Whether the last attempt wanted more than the whole budget: then nothing that is freed will do.
     pub(crate) fn is_hopeless(&self) -> bool {
-        self.hopeless.get()
+        self.hopeless.get() || self.stake.as_ref().is_some_and(Stake::is_hopeless)
     }
 
     /// Books what a callback charged, unless it was the request itself.
@@ -262,58 +271,45 @@ fn note() {
     level::update(|| (backed(), soft_limit()));
 }
 
-/// What is backed on one node, and how much may be.
-pub(crate) struct Account {
-    backed: AtomicUsize,
-    /// One more than the limit; 0 is none, so that accounts are zeros at first and take no room in the program's file.
-    budget: AtomicUsize,
+/// This thread's stake on the node with this account, if it is reclaiming for that.
+fn stake(account: &Account) -> Option<&'static Stake> {
+    let stake = request()?.stake.as_ref();
+    stake.filter(|stake| stake.is_on(account))
 }
 
-impl Account {
-    pub(crate) const fn new() -> Self {
-        Self {
-            backed: AtomicUsize::new(0),
-            budget: AtomicUsize::new(0),
-        }
+/// Charges `bytes` to a node and the process, and `more` to the process only, unless that would exceed a limit.
+#[must_use]
+pub(crate) fn charge_on(account: &Account, bytes: usize, more: usize) -> bool {
+    let charged = charge_node(account, bytes);
+    if charged && !charge(bytes + more) {
+        release_node(account, bytes);
+        return false;
     }
+    charged
+}
 
-    /// Charges `bytes` here, and `more` besides to the whole process only, unless that would exceed a limit.
-    #[must_use]
-    pub(crate) fn charge(&self, bytes: usize, more: usize) -> bool {
-        let limit = self.get().unwrap_or(usize::MAX);
-        let backed = self.backed.fetch_add(bytes, Ordering::Relaxed);
-        let fits = bytes == 0
-            || backed
-                .checked_add(bytes)
-                .is_some_and(|total| total <= limit);
-        if fits && charge(bytes + more) {
-            return true;
-        }
-        self.backed.fetch_sub(bytes, Ordering::Relaxed);
-        false
-    }
+/// Gives back what was charged.
+pub(crate) fn release_on(account: &Account, bytes: usize, more: usize) {
+    release_node(account, bytes);
+    release(bytes + more);
+}
 
-    /// Gives back what was charged.
-    pub(crate) fn release(&self, bytes: usize, more: usize) {
-        self.backed.fetch_sub(bytes, Ordering::Relaxed);
-        release(bytes + more);
-    }
+/// Charges `bytes` to a node alone, unless that would exceed its limit.
+#[must_use]
+pub(crate) fn charge_node(account: &Account, bytes: usize) -> bool {
+    let retrying = request().is_some_and(|request| request.retrying.get());
+    let stake = if retrying { stake(account) } else { None };
+    account.charge(bytes, stake)
+}
 
-    /// Bytes backed on this node.
-    pub(crate) fn backed(&self) -> usize {
-        self.backed.load(Ordering::Relaxed)
-    }
+/// Gives back what was charged to a node alone.
+pub(crate) fn release_node(account: &Account, bytes: usize) {
+    account.release(bytes, stake(account));
+}
 
-    /// Sets the node's budget, or takes it away.
-    pub(crate) fn set(&self, bytes: Option<usize>) {
-        let stored = bytes.map_or(0, |bytes| bytes.saturating_add(1));
-        self.budget.store(stored, Ordering::Relaxed);
-    }
-
-    /// The node's budget, if there is one.
-    pub(crate) fn get(&self) -> Option<usize> {
-        self.budget.load(Ordering::Relaxed).checked_sub(1)
-    }
+/// In a forked child: gives up what threads that do not exist here held on a node.
+pub(crate) fn forget_others_on(account: &Account) {
+    account.forget_other_threads(stake(account));
 }
 
 /// Bytes backed now.

@@ -50,8 +50,8 @@ pub fn backed() -> usize {
 /// Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks; `None` takes the limit away. False
 /// when there is no such node.
 ///
-/// Beyond it blocks come from the next nearest node. The allocator's own tables, and blocks that are spread over all
-/// nodes, count in the budget of the process alone.
+/// Beyond it blocks come from the next nearest node. Of a block that is spread over all nodes each has its part. The
+/// allocator's own tables count in the budget of the process alone.
 pub fn set_node_budget(node: u32, bytes: Option<usize>) -> bool {
     let node = numa::with_id(node);
     node.inspect(|node| node.arena.account.set(bytes)).is_some()

@@ -86,6 +86,7 @@
 //! | tools | `size_class`, `list`, `lock`, `sysfs`, `scope` |
 //! | | `topology` |
 //! | accounting | `level`, `torture` |
+//! | | `account` |
 //! | | `budget` |
 //! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
@@ -107,6 +108,7 @@
 //! To follow one allocation read `global`, `heap`, `cpus`, `node`, `pool`, `arena`, `os`; to follow one reclaim, `heap`,
 //! `reclaim`, `round`, then `ebb_shrinker`'s `list`.
 
+mod account;
 mod arena;
 mod background;
 mod budget;

@@ -5,7 +5,7 @@
 //! is kept allows, and unmapped beyond it. A block that is to be filled is backed by huge pages: a fault for every 2 MiB
 //! instead of every 4 KiB. One that is asked for as zeros may be a sparse table, and takes small pages.
 //!
-//! Each is placed on one node and charged there, or spread over all and charged to none.
+//! Each is placed on one node and charged there, or spread over all, and each is charged its part.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -127,20 +127,41 @@ fn at(start: usize) -> NonNull<u8> {
     NonNull::new(ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling())
 }
 
-/// Charges `bytes` to a node, or to none in particular.
-fn charge(node: Option<usize>, bytes: usize) -> bool {
-    match node {
-        Some(node) => node::node(node).arena.account.charge(bytes, 0),
-        None => budget::charge(bytes),
+/// Bytes that a mapping of `len` bytes on `of`, or spread over all, has on `node`.
+fn part(len: usize, of: Option<usize>, node: usize) -> usize {
+    let (pages, nodes) = (len / PAGE, node::all().len());
+    match of {
+        Some(of) if of == node => len,
+        Some(_) => 0,
+        None => (pages / nodes + usize::from(node < pages % nodes)) * PAGE,
     }
 }
 
-/// Gives back what was charged.
-fn release(node: Option<usize>, bytes: usize) {
-    match node {
-        Some(node) => node::node(node).arena.account.release(bytes, 0),
-        None => budget::release(bytes),
+/// Charges for a mapping on a node, or spread over all, that has `old` bytes and is to have `new`.
+fn charge(of: Option<usize>, old: usize, new: usize) -> bool {
+    let more = |node: &Node| {
+        let part = |len| part(len, of, node.number());
+        part(new).saturating_sub(part(old))
+    };
+    let fits = |node: &Node| budget::charge_node(&node.arena.account, more(node));
+    let charged = node::all().iter().take_while(|node| fits(node)).count();
+    if charged == node::all().len() && budget::charge(new.saturating_sub(old)) {
+        return true;
     }
+    let charged = &node::all()[..charged];
+    charged
+        .iter()
+        .for_each(|node| budget::release_node(&node.arena.account, more(node)));
+    false
+}
+
+/// Gives back what was charged for a mapping that had `old` bytes and has `new`.
+fn release(of: Option<usize>, old: usize, new: usize) {
+    for node in node::all() {
+        let part = |len| part(len, of, node.number());
+        budget::release_node(&node.arena.account, part(old).saturating_sub(part(new)));
+    }
+    budget::release(old.saturating_sub(new));
 }
 
 /// A block of at least `size` bytes at a multiple of `align`, on `node` or spread over all: made from a spare, or fresh;
@@ -168,12 +189,12 @@ pub(crate) fn alloc_zeroed(size: usize, align: usize, node: &Node) -> Option<usi
 
 /// A fresh mapping of `len` bytes, charged.
 fn make(len: usize, align: usize, node: Option<usize>) -> Option<Mapping> {
-    if !charge(node, len) {
+    if !charge(node, 0, len) {
         return None;
     }
     let align = if len < UNIT { align } else { align.max(UNIT) };
     let Some(start) = os::map_aligned(len, align) else {
-        release(node, len);
+        release(node, len, 0);
         return None;
     };
     match node {
@@ -223,15 +244,14 @@ fn stretch(mapping: Mapping, len: usize) -> Result<usize, Refusal> {
     if len == mapping.len {
         return Ok(mapping.start);
     }
-    let more = len.saturating_sub(mapping.len);
-    if !charge(mapping.node, more) {
+    if !charge(mapping.node, mapping.len, len) {
         return Err(Refusal::Budget);
     }
     // SAFETY: a whole mapping of ours; what was in it is needed no more, or will be looked for at the new address.
     let moved = unsafe { os::remap(at(mapping.start), mapping.len, len) };
     match moved {
-        Some(_) => release(mapping.node, mapping.len.saturating_sub(len)),
-        None => release(mapping.node, more),
+        Some(_) => release(mapping.node, mapping.len, len),
+        None => release(mapping.node, len, mapping.len),
     }
     let start = moved.map(|start| start.expose_provenance().get());
     start.ok_or(Refusal::System)
@@ -254,7 +274,7 @@ fn enter(mapping: Mapping) -> Option<usize> {
 fn give_back(mapping: Mapping) {
     // SAFETY: a whole mapping of ours, in nobody's table any more.
     unsafe { os::unmap(at(mapping.start), mapping.len) };
-    release(mapping.node, mapping.len);
+    release(mapping.node, mapping.len, 0);
 }
 
 /// Frees a block: keeps it as a spare, or unmaps it. False when none begins at `start`.
@@ -304,12 +324,12 @@ pub(crate) fn trim() {
     }
 }
 
-/// Unmaps all spares, or those of one node.
+/// Unmaps all spares, or those that lie on one node.
 pub(crate) fn purge(only: Option<usize>) {
     shed(0, only);
 }
 
-/// Unmaps spares, or those of one node, oldest first, until at most `keep` bytes are left.
+/// Unmaps spares, or those on one node, oldest first, until at most `keep` bytes are left.
 fn shed(keep: usize, only: Option<usize>) {
     while spare_bytes() > keep {
         let mut mappings = MAPPINGS.lock();
@@ -328,7 +348,8 @@ pub(crate) fn node(start: usize) -> Option<usize> {
 
 /// Bytes in the spares of a node.
 pub(crate) fn spare_bytes_of(node: usize) -> usize {
-    MAPPINGS.lock().spares.bytes_of(node)
+    let part = |spare: &Mapping| part(spare.len, spare.node, node);
+    MAPPINGS.lock().spares.iter().map(part).sum()
 }
 
 /// The length of the block at `start`, if there is one.

@@ -64,11 +64,13 @@ pub(crate) fn alloc_interleaved(size: usize, align: usize) -> *mut u8 {
     let possible = size <= MAX_SIZE && align <= MAX_SIZE && start::ensure();
     let block = possible.then(|| {
         reclaim::with_reclaim(None, &|| {
-            if size > MAX_SPAN {
-                Some(mapping::alloc(size, align, None)?.0)
-            } else {
-                place(size, align, Placement::in_turn())
+            if size > MAX_SPAN
+                && let Some((block, _)) = mapping::alloc(size, align, None)
+            {
+                return Some(block);
             }
+            // When a node has no room for its part, another may have room for all.
+            place(size, align, Placement::in_turn())
         })
     });
     heap::answer(errno, block.flatten())

@@ -23,6 +23,7 @@ use core::time::Duration;
 
 use ebb_shrinker::thread_exiting;
 
+use crate::account::Account;
 use crate::background;
 use crate::budget::{self, Request};
 use crate::drain;
@@ -79,7 +80,7 @@ fn tortured(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<
         os::sleep_us(trouble.delay_us);
     }
     if let Some(priority) = trouble.reclaim {
-        Request::run(|_| round::once(priority));
+        Request::run(account(only), only.is_some(), |_| round::once(priority));
     }
     torture::arm(trouble.fail);
     let block = attempt();
@@ -102,7 +103,7 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
     }
     count(&COUNTERS.reclaims);
     let start = os::now_ns();
-    let block = Request::run(|request| {
+    let block = Request::run(account(only), only.is_some(), |request| {
         let search = Search {
             request,
             attempt,
@@ -121,6 +122,12 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
         None => &COUNTERS.failed,
     });
     block
+}
+
+/// The account of the node that is insisted on, or of this thread's home.
+fn account(only: Option<usize>) -> &'static Account {
+    let number = only.unwrap_or_else(|| topology::machine().home_of(os::cpu()));
+    &node::node(number).arena.account
 }
 
 /// Step 1: waits while enough other threads reclaim.
@@ -214,6 +221,9 @@ pub(crate) fn forget_other_threads() {
     // Relaxed: there is one thread.
     LEADERS.store(usize::from(budget::reclaiming()), Ordering::Relaxed);
     budget::forget_other_threads();
+    for node in node::all() {
+        budget::forget_others_on(&node.arena.account);
+    }
     background::forget();
     listeners::forget_teller();
 }

@@ -12,7 +12,7 @@ use crate::config::UNIT;
 pub(crate) struct Mapping {
     pub(crate) start: usize,
     pub(crate) len: usize,
-    /// The node that it was made for and is charged to; `None` when it is spread over all, and charged to none.
+    /// The node that it was made for and is charged to; `None` when it is spread over all.
     pub(crate) node: Option<usize>,
 }
 
@@ -69,18 +69,17 @@ impl Spares {
         oldest
     }
 
-    /// Takes the oldest, or the oldest of one node.
+    /// Takes the oldest, or the oldest that lies on one node, wholly or in part.
     pub(crate) fn pop(&mut self, only: Option<usize>) -> Option<Mapping> {
-        let wanted = |spare: &Mapping| only.is_none() || spare.node == only;
+        let wanted =
+            |spare: &Mapping| only.is_none() || spare.node.is_none_or(|node| Some(node) == only);
         let oldest = |slot: &Option<Mapping>| slot.as_ref().is_some_and(wanted);
         self.remove(self.slots.iter().position(oldest)?)
     }
 
-    /// Bytes in those of one node.
-    pub(crate) fn bytes_of(&self, node: usize) -> usize {
-        let spares = self.slots.iter().flatten();
-        let there = spares.filter(|spare| spare.node == Some(node));
-        there.map(|spare| spare.len).sum()
+    /// All of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapping> {
+        self.slots.iter().flatten()
     }
 
     /// Takes the spare of `node` that fits `len` best: the smallest that is large enough, else the largest.
@@ -137,11 +136,17 @@ mod tests {
         assert_eq!(spares.take(500, Some(0)), None, "none of nearly that size");
         assert_eq!(spares.take(4, Some(0)), None, "nor here");
         assert_eq!(spares.bytes(), 120);
-        assert_eq!((spares.bytes_of(0), spares.bytes_of(1)), (120, 0));
+        assert!(spares.iter().map(|spare| spare.len).eq([100, 20]));
         assert_eq!(spares.pop(Some(1)), None, "none of that node");
         assert_eq!(spares.pop(Some(0)), Some(mapping(1, 100)));
         assert_eq!(spares.pop(None), Some(mapping(4, 20)));
         assert_eq!((spares.pop(None), spares.bytes()), (None, 0));
+        let spread = Mapping {
+            node: None,
+            ..mapping(5, 30)
+        };
+        spares.push(spread);
+        assert_eq!(spares.pop(Some(1)), Some(spread), "a part of it is there");
     }
 
     #[test]

@@ -10,8 +10,10 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::budget;
 use crate::bytes;
 use crate::fork;
+use crate::node;
 use crate::os::{self, NodeRules};
 use crate::report;
+use crate::sysfs::Sysfs;
 use crate::tables;
 use crate::topology::{self, NumaPolicy, Topology};
 use crate::torture;
@@ -83,6 +85,9 @@ pub(crate) fn one_node() -> bool {
 /// - `EBB_BUDGET=256M`: the budget, as [`set_budget`](crate::set_budget) sets it: bytes, or with K, M, G, T, or a
 ///   percentage of the machine's memory. What cannot be read is said in one line on standard error, and there is no
 ///   budget.
+/// - `EBB_NODE_BUDGET=0:512M,1:50%`: budgets of NUMA nodes, by the kernel's numbers, as
+///   [`set_node_budget`](crate::set_node_budget) sets them; a percentage is of the node's memory. What cannot be read, or
+///   is no node of this process, is said in one line on standard error, and there is no node budget at all.
 /// - `EBB_REPORTS=0`: nothing is written to standard error when an allocation fails, see [`set_reports`](crate::set_reports).
 /// - `EBB_TORTURE=reclaim:1/100,fail:1/1000,delay:1/500,seed:7`: trouble on purpose, for tests: one in so many of the
 ///   allocations on the slow path reclaims without need, has its first attempt fail, or is late. Without a seed one is
@@ -107,6 +112,9 @@ pub fn init_from_environment() {
     fork::register();
     if let Some(value) = os::environment(c"EBB_BUDGET") {
         read_budget(value);
+    }
+    if let Some(value) = os::environment(c"EBB_NODE_BUDGET") {
+        read_node_budgets(value);
     }
     if let Some(value) = os::environment(c"EBB_TORTURE") {
         read_torture(value);
@@ -136,6 +144,33 @@ fn read_budget(value: &CStr) {
         ))
         .write(),
     }
+}
+
+fn read_node_budgets(value: &CStr) {
+    let text = value.to_str().unwrap_or("(not UTF-8)");
+    let parts = || text.split(',').filter(|_| !text.is_empty());
+    // All, before any counts.
+    if let Some(wrong) = parts().find(|part| node_budget(part).is_none()) {
+        os::Line::new(format_args!(
+            "ebbmalloc: EBB_NODE_BUDGET: cannot use {wrong:?}; accepted: NODE:BYTES,..., the nodes being those with \
+             memory for this process; {}; no node budget is set\n",
+            bytes::ACCEPTED
+        ))
+        .write();
+        return;
+    }
+    for (number, bytes) in parts().filter_map(node_budget) {
+        node::node(number).arena.account.set(Some(bytes));
+    }
+}
+
+/// The node and the bytes that `NODE:BYTES` says.
+fn node_budget(part: &str) -> Option<(usize, usize)> {
+    let (id, bytes) = part.split_once(':')?;
+    let id = id.trim_ascii().parse().ok()?;
+    let number = topology::machine().node_with(id)?;
+    let memory = Sysfs::new(os::environment(c"EBB_SYSFS")).node_memory(id);
+    Some((number, bytes::parse(bytes, memory)?))
 }
 
 fn read_torture(value: &CStr) {

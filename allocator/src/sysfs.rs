@@ -41,6 +41,19 @@ impl<'a> Sysfs<'a> {
         });
     }
 
+    /// The memory of the node with an id, in bytes; 0 when that is not said.
+    pub(crate) fn node_memory(self, id: usize) -> usize {
+        let mut bytes = 0;
+        // "Node 0 MemTotal:   16303160 kB", and more lines.
+        self.read(format_args!("node/node{id}/meminfo"), &mut |text| {
+            let mut words = text
+                .split(|byte| *byte == b' ')
+                .skip_while(|word| *word != b"MemTotal:");
+            bytes = words.find_map(number).unwrap_or(0) << 10;
+        });
+        bytes
+    }
+
     /// Calls `f` with a file's text, if there is such a file.
     fn read(self, name: Arguments<'_>, f: &mut dyn FnMut(&[u8])) {
         let mut path = Path {

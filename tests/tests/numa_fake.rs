@@ -8,12 +8,16 @@ use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
+use std::thread;
 
 use ebb_tests::c::scratch;
-use ebb_tests::in_both_modes_with;
 use ebb_tests::numa::{Block, on_cpu};
-use ebbmalloc::{NodeStats, NumaPolicy, raw};
+use ebb_tests::{alone_in, in_both_modes_with};
+use ebbmalloc::{
+    Count, Mode, NodeStats, NumaPolicy, Scan, Shrink, ShrinkControl, Shrinker, mode, raw,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -42,6 +46,8 @@ fn machine() -> PathBuf {
             _ => format!("{first}-{}", first + 7),
         };
         write(format!("node/node{id}/cpulist"), cpus);
+        let memory = "Node 0 MemTotal:        1024000 kB\nNode 0 MemFree:          512000 kB";
+        write(format!("node/node{id}/meminfo"), memory.into());
         let distances = sorted.map(|other| distance(id, other).to_string());
         write(format!("node/node{id}/distance"), distances.join(" "));
     }
@@ -64,13 +70,18 @@ fn by_distance(from: u32) -> Vec<u32> {
     ids
 }
 
-/// Runs the body of a test there.
-fn on_it(name: &str, body: impl FnOnce()) {
+/// Where it is described.
+fn described() -> String {
     // Once: a child that reads it must not meet a file half written.
     static MACHINE: LazyLock<PathBuf> = LazyLock::new(machine);
     let known = env::var_os("EBB_SYSFS").map(PathBuf::from);
     let root = known.unwrap_or_else(|| MACHINE.clone());
-    in_both_modes_with(name, ("EBB_SYSFS", root.to_str().unwrap()), body);
+    root.to_str().unwrap().to_owned()
+}
+
+/// Runs the body of a test there.
+fn on_it(name: &str, body: impl FnOnce()) {
+    in_both_modes_with(name, ("EBB_SYSFS", &described()), body);
 }
 
 fn figures(id: u32) -> NodeStats {
@@ -85,7 +96,7 @@ fn take(count: usize, size: usize) -> Vec<Block> {
 
 /// A CPU beside CPU 0, and the id of its node.
 fn other() -> (usize, u32) {
-    let several = std::thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    let several = thread::available_parallelism().is_ok_and(|count| count.get() > 1);
     if several { (1, 40) } else { (0, 17) }
 }
 
@@ -212,6 +223,137 @@ fn interleaved_blocks_come_from_all_nodes_by_turns() {
         assert_eq!(raw::node_of(large), None);
         // SAFETY: live, used no more.
         unsafe { raw::free(large) };
+    });
+}
+
+/// Each node has its part of a spread block, and a budget that has no room for it. Seen to fail with spread blocks
+/// charged to no node, and with the rest of an uneven length left out when a block is resized.
+#[test]
+fn spread_blocks_count_on_all_nodes() {
+    on_it("spread_blocks_count_on_all_nodes", || {
+        let all = || IDS.map(|id| figures(id).in_use as usize);
+        assert_eq!(all(), [0; 8]);
+        let size = 5 * MIB + 12_288;
+        let block = raw::alloc_interleaved(size, 4096);
+        let even = |pages: usize| {
+            let parts = all().map(|bytes| bytes / 4096);
+            let (least, most) = (parts.iter().min().unwrap(), parts.iter().max().unwrap());
+            assert!(
+                most - least <= 1 && parts.iter().sum::<usize>() == pages,
+                "{parts:?}"
+            );
+        };
+        even(size / 4096);
+        // SAFETY: live, not used by its old address.
+        let block = unsafe { raw::realloc(block, 7 * MIB + 4096) };
+        even(7 * 256 + 1);
+        // SAFETY: live, used no more.
+        unsafe { raw::free(block) };
+        even(0);
+        assert!(
+            IDS.into_iter().all(|id| figures(id).free_spans > 0),
+            "a spare"
+        );
+        ebbmalloc::purge();
+        assert!(IDS.into_iter().all(|id| figures(id).backed == 0));
+        // One has no room for its part: another gives the whole block, none of it is spread.
+        ebbmalloc::set_node_budget(18, Some(100_000));
+        let block = Block::from(5 * MIB, |size| raw::alloc_interleaved(size, 4096)).unwrap();
+        assert!(block.node() != 18 && figures(18).backed == 0);
+        assert_eq!(all().iter().sum::<usize>(), 5 * MIB);
+    });
+}
+
+/// What the environment says of node budgets, and what that is for each node.
+const BUDGETS: [(&str, [Option<usize>; 8]); 8] = {
+    const NONE: [Option<usize>; 8] = [None; 8];
+    let mut two = NONE;
+    (two[0], two[7]) = (Some(64 * MIB), Some(1_024_000 * 1024 / 2));
+    [
+        ("17:64M,250:50%", two),
+        ("", NONE),
+        ("17:lots", NONE),
+        ("17", NONE),
+        ("17:64M,3:64M", NONE),
+        ("17:64M,,40:64M", NONE),
+        ("17:64M;40:64M", NONE),
+        ("17:0", NONE),
+    ]
+};
+
+/// Seen to fail with the good ones of several counted although another is bad.
+#[test]
+fn budgets_from_the_environment() {
+    for (text, budgets) in BUDGETS {
+        let environment = [("EBB_SYSFS", &*described()), ("EBB_NODE_BUDGET", text)];
+        let said = alone_in("budgets_from_the_environment", &environment, || {
+            let own = env::var("EBB_NODE_BUDGET").unwrap();
+            let (_, budgets) = BUDGETS.iter().find(|known| known.0 == own).unwrap();
+            assert_eq!(IDS.map(ebbmalloc::node_budget), *budgets, "{own}");
+        });
+        // In a child the rest is the parent's business.
+        let Some(said) = said else { return };
+        let lines = said
+            .lines()
+            .filter(|line| line.starts_with("ebbmalloc: EBB_NODE_BUDGET: "));
+        let lines: Vec<_> = lines.collect();
+        let good = text.is_empty() || budgets[0].is_some();
+        assert_eq!(lines.len(), usize::from(!good), "{text:?}: {said}");
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.contains("accepted: NODE:BYTES"))
+        );
+    }
+}
+
+/// A cache of blocks of one node, which lets another thread try to take what it has just freed.
+struct Robbed {
+    blocks: Mutex<Vec<Block>>,
+    thefts: AtomicUsize,
+}
+
+impl Shrink for &'static Robbed {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(self.blocks.lock().unwrap().len())
+    }
+
+    fn scan(&self, _: &mut ShrinkControl) -> Scan {
+        let freed: Vec<_> = self.blocks.lock().unwrap().drain(..).collect();
+        let bytes = freed.len() * MIB;
+        drop(freed);
+        let thief = || {
+            let _scope = mode(Mode::NoWait);
+            Block::on_node(MIB, 40).is_some()
+        };
+        let thefts = thread::scope(|scope| scope.spawn(thief).join().unwrap());
+        self.thefts
+            .fetch_add(usize::from(thefts), Ordering::Relaxed);
+        let objects = bytes / MIB;
+        Scan::Freed { objects, bytes }
+    }
+}
+
+/// What a request has freed on its node nobody else gets. Seen to fail with the bytes given back to the node at once.
+#[test]
+fn what_a_request_frees_on_its_node_is_its_own() {
+    on_it("what_a_request_frees_on_its_node_is_its_own", || {
+        let backed = figures(40).backed as usize;
+        ebbmalloc::set_node_budget(40, Some(backed + 4 * MIB));
+        let blocks: Vec<_> = std::iter::from_fn(|| Block::on_node(MIB, 40)).collect();
+        assert_eq!(blocks.len(), 4);
+        let cache: &'static Robbed = Box::leak(Box::new(Robbed {
+            blocks: Mutex::new(blocks),
+            thefts: AtomicUsize::new(0),
+        }));
+        let _registration = ebbmalloc::register(Shrinker::new("robbed"), cache).unwrap();
+        let block = Block::on_node(4 * MIB, 40);
+        assert_eq!(cache.thefts.load(Ordering::Relaxed), 0);
+        assert!(block.is_some());
+        drop(block);
+        ebbmalloc::purge();
+        assert_eq!(figures(40).backed as usize, backed, "the account is even");
+        assert!(Block::on_node(MIB, 40).is_some(), "for whoever comes now");
     });
 }
 
