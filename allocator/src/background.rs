@@ -1,4 +1,5 @@
-//! The reclaim threads: at most one per NUMA node, for shrinkers that may not run on the thread that is short of memory.
+//! The reclaim threads: at most one per NUMA node, on its CPUs, for shrinkers that may not run on the thread that is
+//! short of memory.
 //!
 //! 1. A request whose walk was not enough *asks*: it raises its node's word to the value and priority it has come down to,
 //!    and goes on with its own shrinkers. The node's thread is started when there is none: at the first request, after a
@@ -154,6 +155,10 @@ pub(crate) fn forget() {
 extern "C" fn run(argument: *mut c_void) -> *mut c_void {
     let node = argument.addr();
     let thread = &THREADS[node];
+    // Whoever started it may have been pinned elsewhere.
+    if let Some(cpus) = topology::machine().cpus_of(node) {
+        os::run_on(&cpus);
+    }
     let mut place = Place::TOP;
     loop {
         // Acquire: pairs with the Release in `ask`.

@@ -74,9 +74,10 @@ fn flow(block: Option<usize>) -> ControlFlow<()> {
 pub(crate) fn once(priority: u8) {
     count(&COUNTERS.walks);
     let machine = topology::machine();
+    let (node, nodes) = machine.turns(machine.home_of(os::cpu()), true);
     let walk = Walk {
-        node: machine.home_of(os::cpu()) as u32,
-        nodes: machine.nodes as u32,
+        node,
+        nodes,
         priority,
         exhaustive: priority == 0,
         without: scope::without(),

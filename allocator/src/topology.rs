@@ -14,7 +14,7 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::config::{MAX_NODES, PAGE};
-use crate::os::{self, NODE_IDS, NodeRules, NodeSet};
+use crate::os::{self, CpuSet, NODE_IDS, NodeRules, NodeSet};
 use crate::sysfs::Sysfs;
 
 /// CPUs that are told apart. CPUs beyond have no fast path.
@@ -74,6 +74,8 @@ pub(crate) struct Topology {
     usable: NodeSet,
     /// We are bound to them, and must bind what we map.
     bound: bool,
+    /// The CPUs that whoever started the process gave it, where there are several nodes.
+    affinity: Option<CpuSet>,
     /// The id of each node.
     ids: [u16; MAX_NODES],
     /// The home of each CPU.
@@ -92,6 +94,7 @@ impl Topology {
             real: false,
             usable: NodeSet::NONE,
             bound: false,
+            affinity: None,
             ids: [0; MAX_NODES],
             homes: [0; MAX_CPUS],
             orders: [[0; MAX_NODES]; MAX_NODES],
@@ -138,6 +141,8 @@ impl Topology {
             self.nodes = 1;
             return;
         }
+        // Now: later the program may have pinned the thread that asks.
+        self.affinity = os::affinity();
         let mut online = NodeSet::NONE;
         sysfs.list(format_args!("node/online"), &mut |id| online.add(id));
         for node in 0..self.nodes {
@@ -195,6 +200,13 @@ impl Topology {
     /// The home of a CPU.
     pub(crate) fn home_of(&self, cpu: usize) -> usize {
         self.homes.get(cpu).map_or(0, |node| usize::from(*node))
+    }
+
+    /// The process's CPUs that have `node` as their home, or all of them when none has. Nothing where that does not
+    /// matter, or is not known.
+    pub(crate) fn cpus_of(&self, node: usize) -> Option<CpuSet> {
+        let all = self.affinity?;
+        Some(all.only(|cpu| self.home_of(cpu) == node).unwrap_or(all))
     }
 
     /// All nodes, nearest to `node` first: itself, then the others.

@@ -36,5 +36,5 @@ pub(crate) use numa::{
     NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, prefer, prefer_within,
 };
 pub(crate) use text::{Line, abort, say};
-pub(crate) use thread::{spawn, wait, wake};
+pub(crate) use thread::{CpuSet, affinity, run_on, spawn, wait, wake};
 pub(crate) use thread_word::{set_thread_word, thread_word};

@@ -1,4 +1,4 @@
-//! A thread of our own, and what it sleeps on.
+//! A thread of our own: what it sleeps on, and which CPUs it runs on.
 
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
@@ -55,4 +55,66 @@ pub(crate) fn spawn(entry: extern "C" fn(*mut c_void) -> *mut c_void, argument: 
     // SAFETY: initialised above, used no more.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
     started == 0
+}
+
+/// CPUs, by the kernel's numbers, as the system calls have them: those below 1024.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuSet([u64; CpuSet::WORDS]);
+
+impl CpuSet {
+    const WORDS: usize = 1024 / 64;
+    const NONE: Self = Self([0; Self::WORDS]);
+
+    /// Those of its CPUs for which `f` says so; nothing when there are none.
+    pub(crate) fn only(&self, f: impl Fn(usize) -> bool) -> Option<Self> {
+        let mut some = Self::NONE;
+        for (word, (from, to)) in self.0.iter().zip(&mut some.0).enumerate() {
+            let wanted = |bit: &u32| from & (1 << bit) != 0 && f(word * 64 + *bit as usize);
+            *to = (0..64).filter(wanted).map(|bit| 1 << bit).sum();
+        }
+        (some.0 != Self::NONE.0).then_some(some)
+    }
+}
+
+/// The CPUs that the calling thread may run on; nothing where the system does not say.
+pub(crate) fn affinity() -> Option<CpuSet> {
+    let mut set = CpuSet::NONE;
+    // SAFETY: writes the set, which is as large as it says.
+    let written = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            size_of::<CpuSet>(),
+            set.0.as_mut_ptr(),
+        )
+    };
+    (written > 0).then_some(set)
+}
+
+/// Has the calling thread run on these CPUs alone, as far as the system allows. A wish.
+pub(crate) fn run_on(set: &CpuSet) {
+    // SAFETY: reads the set, which is as large as it says.
+    unsafe {
+        libc::syscall(
+            libc::SYS_sched_setaffinity,
+            0,
+            size_of::<CpuSet>(),
+            set.0.as_ptr(),
+        )
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_narrowed() {
+        let all = CpuSet([u64::MAX; CpuSet::WORDS]);
+        let some = all.only(|cpu| cpu % 100 == 63).unwrap();
+        let count: u32 = some.0.iter().map(|word| word.count_ones()).sum();
+        assert_eq!((count, some.0[0]), (10, 1 << 63));
+        assert!(some.only(|cpu| cpu == 64).is_none());
+        assert!(some.only(|cpu| cpu == 963).is_some());
+    }
 }
