@@ -17,10 +17,11 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Cuts off what lies behind the huge pages that `len` bytes take, if that is a huge page or more.
+    /// Cuts off what lies behind the huge pages that `len` bytes take, if that is a huge page or more. What is spread over
+    /// all nodes stays whole: the parts of its parts would not add up to the parts that the nodes were charged.
     pub(crate) fn cut(&mut self, len: usize) -> Option<Self> {
         let keep = len.next_multiple_of(UNIT);
-        if self.len < keep + UNIT {
+        if self.node.is_none() || self.len < keep + UNIT {
             return None;
         }
         let rest = Self {

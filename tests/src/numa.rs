@@ -20,6 +20,22 @@ pub fn pin(cpu: usize) {
     assert_eq!(failed, 0, "CPU {cpu}: {}", io::Error::last_os_error());
 }
 
+/// The CPUs that the calling thread may run on.
+///
+/// # Panics
+/// When the system does not say.
+#[must_use]
+pub fn affinity() -> Vec<usize> {
+    // SAFETY: a set of zeros is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: writes the set.
+    let failed = unsafe { libc::sched_getaffinity(0, size_of_val(&set), &raw mut set) };
+    assert_eq!(failed, 0, "{}", io::Error::last_os_error());
+    // SAFETY: reads the set; the number is below its size.
+    let has = |cpu: &usize| unsafe { libc::CPU_ISSET(*cpu, &set) };
+    (0..libc::CPU_SETSIZE as usize).filter(has).collect()
+}
+
 /// Runs `f` in a thread of its own on one CPU.
 ///
 /// # Panics

@@ -48,6 +48,7 @@ pub struct Machine {
     distances: Vec<(usize, usize, u8)>,
     files: Vec<PathBuf>,
     counting: bool,
+    late: Vec<(usize, usize)>,
     limit: Duration,
 }
 
@@ -74,6 +75,7 @@ impl Machine {
             distances: Vec::new(),
             files: Vec::new(),
             counting: false,
+            late: Vec::new(),
             limit: Duration::from_secs(300),
         }
     }
@@ -97,6 +99,14 @@ impl Machine {
     #[must_use]
     pub fn counting(mut self) -> Self {
         self.counting = true;
+        self
+    }
+
+    /// Gives a node so many MiB more, a multiple of 128, that are plugged in but not in use: the guest switches them on
+    /// and off (`/sys/devices/system/memory`).
+    #[must_use]
+    pub fn late(mut self, node: usize, mib: usize) -> Self {
+        self.late.push((node, mib));
         self
     }
 
@@ -153,16 +163,27 @@ impl Machine {
     fn command(&self, kernel: &Path, here: &Workplace) -> Command {
         let cpus: usize = self.nodes.iter().map(|node| node.cpus).sum();
         let mib: usize = self.nodes.iter().map(|node| node.mib).sum();
+        let late: usize = self.late.iter().map(|late| late.1).sum();
+        let mut memory = format!("{mib}M");
+        if late > 0 {
+            // Room to begin each at a multiple of the kernel's grain.
+            memory += &format!(",slots={},maxmem={}M", self.late.len(), mib + 4 * late);
+        }
         let mut qemu = Command::new(QEMU);
         // One thread for all CPUs: with several the emulation now and then runs code that the kernel is just patching.
         qemu.args(["-accel", "tcg,thread=single", "-cpu", "max,la57=off"])
-            .args(["-smp", &cpus.to_string(), "-m", &format!("{mib}M")])
+            .args(["-smp", &cpus.to_string(), "-m", &memory])
             .args(["-nodefaults", "-no-user-config", "-no-reboot"])
             .args(["-display", "none"]);
         self.describe_nodes(&mut qemu);
         if self.counting {
             // Time that nobody uses passes at once.
             qemu.args(["-icount", "shift=0,sleep=off"]);
+        }
+        for (slot, (node, mib)) in self.late.iter().enumerate() {
+            let memory = format!("memory-backend-ram,id=late{slot},size={mib}M");
+            let device = format!("pc-dimm,id=dimm{slot},memdev=late{slot},node={node}");
+            qemu.args(["-object", &memory, "-device", &device]);
         }
         qemu.arg("-kernel")
             .arg(kernel)

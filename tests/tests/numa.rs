@@ -6,27 +6,60 @@ use std::path::Path;
 
 use ebb_tests::vm::{self, Machine};
 
-/// Nodes without CPUs and without memory, at distances that no numbering gives away; all checks of `numa-guest`.
+/// How many checks passed, in each of both modes, and how many were passed over.
+fn checks(machine: &Machine, names: &[&str]) -> (usize, usize) {
+    let outcome = machine
+        .run(&vm::own_program("numa-guest"), names, &[])
+        .unwrap();
+    assert_eq!(outcome.status, 0, "{}", outcome.output);
+    let count = |word| {
+        let lines = outcome.output.lines();
+        lines
+            .filter(|line| line.starts_with(word) && line.contains("EBB_NO_RSEQ="))
+            .count()
+    };
+    (count("ok "), count("passed over "))
+}
+
+/// Nodes without CPUs and without memory, at distances that no numbering gives away; a node whose number is above the
+/// count of nodes, and one that has its memory late. All checks of `numa-guest`.
 #[test]
-fn four_nodes_of_which_two_are_odd() {
+fn five_nodes_of_which_three_are_odd() {
     if !vm::available() {
         return;
     }
-    let machine = Machine::new(&[(1, 192), (1, 0), (1, 128), (0, 80)])
+    let machine = Machine::new(&[(1, 256), (1, 0), (1, 0), (1, 160), (0, 160)])
         .distance(0, 1, 30)
-        .distance(0, 3, 13)
-        .distance(1, 2, 16)
-        .distance(2, 3, 12);
-    let outcome = machine
-        .run(&vm::own_program("numa-guest"), &[], &[])
-        .unwrap();
-    assert_eq!(outcome.status, 0, "{}", outcome.output);
-    // Each check in both modes.
-    let passed = outcome
-        .output
-        .lines()
-        .filter(|line| line.starts_with("ok "));
-    assert_eq!(passed.count(), 32, "{}", outcome.output);
+        .distance(0, 4, 13)
+        .distance(1, 3, 16)
+        .distance(2, 4, 11)
+        .distance(3, 4, 12)
+        .late(1, 128);
+    assert_eq!(checks(&machine, &[]), (40, 2));
+}
+
+/// Those for which it matters how many nodes there are, and that all are alike.
+#[test]
+fn four_equal_nodes() {
+    if !vm::available() {
+        return;
+    }
+    let machine = Machine::new(&[(1, 192), (1, 128), (1, 128), (1, 128)]);
+    let names = [
+        "equally_near",
+        "fallback_by_distance",
+        "frees_go_home",
+        "full_sheaves_and_barns",
+        "interleave",
+        "migration",
+        "placement",
+        "reclaim_threads",
+        "shrinkers",
+        "strict",
+        "traffic",
+        "walks",
+    ];
+    assert_eq!(checks(&machine, &names), (2 * names.len(), 0));
 }
 
 /// The runner itself: the guest has the nodes that were asked for, and the program's status comes through.
