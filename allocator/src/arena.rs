@@ -1,6 +1,6 @@
 //! The arena of a node: runs of slices, committed (charged to the budget) when handed out and purged when idle.
 //!
-//! Address space is reserved in chunks, placed on the node, and never given back. It is cut in units of 2 MiB, of 32
+//! Address space is reserved in chunks, placed on the node with its descriptors, and never given back. It is cut in units of 2 MiB, of 32
 //! slices each; a run never crosses a unit. Three bit masks per unit say which slices are free, committed and dirty.
 //!
 //! A unit is in one of 66 lists: by its longest run of free slices (0 to 32), and by whether any free slice is still
@@ -245,6 +245,8 @@ impl Arena {
             return false;
         }
         topology::machine().place(start, len, node);
+        let descriptors = at(span_map::slab_of_slice(start.addr().get()).addr());
+        topology::machine().place(descriptors, len / UNIT * UNIT_METADATA, node);
         let small = self.small_pages(len);
         os::advise_huge(at(start.addr().get() + small), len - small);
         let mut units = self.units.lock();

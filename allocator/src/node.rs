@@ -319,6 +319,7 @@ impl Node {
             budget::release(bytes);
             return None;
         };
+        topology::machine().place(start, bytes, self.number());
         let start = start.expose_provenance().get();
         let mut sheaves = (0..SHEAVES).map(|index| {
             // SAFETY: fresh memory of that size, aligned to the page, seen by nobody else.

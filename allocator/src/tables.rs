@@ -56,35 +56,68 @@ impl Table {
     }
 }
 
-/// Makes all tables, and opens the fast path unless `fallback` is asked for. False when there is no memory.
+/// Makes all tables, each on the node whose CPUs use it, and opens the fast path unless `fallback` is asked for. False
+/// when there is no memory.
 pub(crate) fn start(fallback: bool) -> bool {
     let machine = topology::machine();
-    let row = machine.nodes * ROW;
-    let tables = 1 + FALLBACKS + machine.cpus;
-    let bytes = tables * row * size_of::<usize>();
-    let Some(start) = os::map(bytes.next_multiple_of(PAGE)) else {
+    let bytes = (0..machine.nodes).map(group_bytes).sum();
+    let Some(mut group) = os::map(bytes) else {
         return false;
     };
-    budget::charge_always(bytes.next_multiple_of(PAGE));
-    let start = start.expose_provenance().get();
-    let table = |index: usize| Table {
-        words: start + index * row * size_of::<usize>(),
-    };
-    fill(table(0), None);
-    CLOSED.store(table(0).words, Ordering::Relaxed);
-    for (index, slot) in FALLBACK.iter().enumerate() {
-        fill(table(1 + index), Some(fallback_home(index)));
-        *slot.lock() = table(1 + index);
-    }
-    for cpu in 0..machine.cpus {
-        let table = table(1 + FALLBACKS + cpu);
-        fill(table, Some(machine.home_of(cpu)));
-        open(cpu, table);
+    budget::charge_always(bytes);
+    for node in 0..machine.nodes {
+        let bytes = group_bytes(node);
+        machine.place(group, bytes, node);
+        make_group(group.expose_provenance().get(), node);
+        // SAFETY: the groups take all of the mapping, one after the other.
+        group = unsafe { group.add(bytes) };
     }
     if !fallback && os::prepare_fences() {
         percpu::start(machine.cpus, &POP, &PUSH);
     }
     true
+}
+
+/// Bytes of one table.
+fn table_bytes() -> usize {
+    topology::machine().nodes * ROW * size_of::<usize>()
+}
+
+/// Bytes of the tables of a node, in whole pages; the closed table is with those of the first.
+fn group_bytes(node: usize) -> usize {
+    let tables = usize::from(node == 0) + fallbacks(node).count() + cpus(node).count();
+    (tables * table_bytes()).next_multiple_of(PAGE)
+}
+
+/// The fallback tables of a node.
+fn fallbacks(node: usize) -> impl Iterator<Item = usize> {
+    (0..FALLBACKS).filter(move |index| fallback_home(*index) == node)
+}
+
+/// The CPUs of a node.
+fn cpus(node: usize) -> impl Iterator<Item = usize> {
+    let machine = topology::machine();
+    (0..machine.cpus).filter(move |cpu| machine.home_of(*cpu) == node)
+}
+
+/// Makes the tables of a node, from `start` on.
+fn make_group(start: usize, node: usize) {
+    let mut words = start;
+    let mut make = |home| {
+        let table = Table { words };
+        fill(table, home);
+        words += table_bytes();
+        table
+    };
+    if node == 0 {
+        CLOSED.store(make(None).words, Ordering::Relaxed);
+    }
+    for index in fallbacks(node) {
+        *FALLBACK[index].lock() = make(Some(node));
+    }
+    for cpu in cpus(node) {
+        open(cpu, make(Some(node)));
+    }
 }
 
 /// Which fallback table a CPU's threads use: one of its home, so that they get memory from there.
@@ -141,4 +174,63 @@ pub(crate) fn close(cpu: usize) {
     let closed = CLOSED.load(Ordering::Relaxed);
     PUSH[cpu].store(closed, Ordering::Relaxed);
     POP[cpu].store(closed, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use core::sync::atomic::AtomicU8;
+
+    use super::*;
+    use crate::config::SLICE;
+    use crate::node;
+    use crate::span_map;
+    use crate::start;
+
+    /// The kernel's number of the node that a page of ours lies on.
+    fn node_of(address: usize) -> usize {
+        const NODE_OF_ADDRESS: usize = 3;
+        let byte = ptr::with_exposed_provenance::<AtomicU8>(address);
+        // SAFETY: a byte of a mapping of ours that stays.
+        let byte = unsafe { &*byte };
+        // A page that nobody has written to is not backed. Relaxed: the byte stays what it is.
+        byte.fetch_or(0, Ordering::Relaxed);
+        let mut node: libc::c_int = -1;
+        // SAFETY: writes a number; no set is asked for.
+        let failed = unsafe {
+            libc::syscall(
+                libc::SYS_get_mempolicy,
+                &raw mut node,
+                ptr::null::<u64>(),
+                0,
+                address,
+                NODE_OF_ADDRESS,
+            )
+        };
+        assert_eq!(failed, 0);
+        node as usize
+    }
+
+    /// Tells something on machines with several nodes only. Seen to fail there without the placing of tables, of sheaves, and
+    /// of descriptors.
+    #[test]
+    fn what_a_cpu_works_with_lies_on_its_node() {
+        assert!(start::ensure());
+        let machine = topology::machine();
+        for cpu in 0..machine.cpus {
+            let home = machine.home_of(cpu);
+            let row = of_cpu(cpu).words + home * ROW * size_of::<usize>();
+            assert_eq!(node_of(row), machine.id(home), "the table of CPU {cpu}");
+            let words = FALLBACK[fallback_of(cpu)].lock().words;
+            assert_eq!(node_of(words), machine.id(home), "CPU {cpu}, fallback");
+        }
+        for node in node::all() {
+            let id = machine.id(node.number());
+            let sheaf = node.empty(1).unwrap().into_top();
+            assert_eq!(node_of(sheaf), id, "a sheaf");
+            let span = node.span(1).unwrap().start;
+            let slab = span_map::slab_of_slice(span).addr();
+            assert_eq!(node_of(slab), id, "a descriptor");
+            assert_eq!(node_of(span + SLICE - 1), id, "a slice");
+        }
+    }
 }
