@@ -36,15 +36,22 @@ pub fn walk_for_all(list: &ShrinkerList) -> WalkReport {
     list.walk(&walk, &mut |_| ControlFlow::Continue(()))
 }
 
-/// Runs `f` on a thread of its own and fails, instead of hanging, when it is stuck.
+/// Runs `f` on a thread of its own and fails, instead of hanging, when it is stuck: many short waits, because a machine, or
+/// a process, that stands still for a while spoils one of them and not all.
 pub fn in_time<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
+    const WAIT: Duration = Duration::from_millis(100);
     let (sender, receiver) = mpsc::channel();
     let thread = thread::spawn(move || sender.send(f()));
-    let result = receiver.recv_timeout(PATIENCE);
-    if let Err(mpsc::RecvTimeoutError::Disconnected) = result {
-        std::panic::resume_unwind(thread.join().expect_err("nothing was sent"));
+    for _ in 0..3 * PATIENCE.as_millis() / WAIT.as_millis() {
+        match receiver.recv_timeout(WAIT) {
+            Ok(result) => return result,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                std::panic::resume_unwind(thread.join().expect_err("nothing was sent"))
+            }
+        }
     }
-    result.unwrap_or_else(|_| panic!("stuck: {what}"))
+    panic!("stuck: {what}")
 }
 
 /// Waits until `condition` holds.
