@@ -6,14 +6,14 @@
 
 mod cases;
 mod lists;
+mod waits;
 
-use std::ops::ControlFlow;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList, Walk};
+use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl};
 
 use crate::lists::{Graceful, List, Lockless, Mutexed, RwLocked};
 
@@ -58,7 +58,7 @@ impl Latencies {
 
     fn show(&self) -> String {
         format!(
-            "unregister p50 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} us",
+            "p50 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} us",
             self.at(500),
             self.at(990),
             self.at(999),
@@ -149,9 +149,16 @@ fn lists(shrinkers: usize, callback: Duration) -> [Box<dyn List>; 4] {
 }
 
 /// B1, B1x, B2: what churn costs alone, beside a callback that takes its time, and beside walks over many shrinkers.
-fn churn(name: &str, shrinkers: usize, slow: Option<Duration>, walkers: usize, time: Duration) {
+fn churn(
+    name: &str,
+    churners: usize,
+    shrinkers: usize,
+    slow: Option<Duration>,
+    walkers: usize,
+    time: Duration,
+) {
     println!(
-        "{name}: {CHURNERS} threads register and unregister, {walkers} walk over {shrinkers} shrinkers"
+        "{name}: {churners} register and unregister, {walkers} walk over {shrinkers} shrinkers"
     );
     let lists = lists(shrinkers, Duration::ZERO);
     for list in &lists {
@@ -160,7 +167,7 @@ fn churn(name: &str, shrinkers: usize, slow: Option<Duration>, walkers: usize, t
     let mut rounds: Vec<Vec<Figures>> = lists.iter().map(|_| Vec::new()).collect();
     for _ in 0..ROUNDS {
         for (list, figures) in lists.iter().zip(&mut rounds) {
-            figures.push(both(&**list, CHURNERS, walkers, time / ROUNDS as u32));
+            figures.push(both(&**list, churners, walkers, time / ROUNDS as u32));
         }
     }
     let rate = |figures: &Vec<Figures>| median(figures.iter().map(|one| one.churns).collect());
@@ -172,7 +179,7 @@ fn churn(name: &str, shrinkers: usize, slow: Option<Duration>, walkers: usize, t
         );
         let all = figures.into_iter().flat_map(|one| one.latencies).collect();
         println!(
-            "  {:<13} {churns:>9.0} churns/s (lockless: {:.2} of it), {walks:>8.0} walks/s; {}",
+            "  {:<13} {churns:>9.0} churns/s (lockless: {:.2} of it), {walks:>8.0} walks/s; unregister {}",
             list.name(),
             ours / churns,
             Latencies::new(all).show()
@@ -228,96 +235,6 @@ fn walk_beside(
     );
 }
 
-/// B4: others register, unregister and walk while a callback sleeps.
-fn blocked(time: Duration) {
-    let list: &'static ShrinkerList = Box::leak(Box::default());
-    let Ok(slow) = Shrinker::new("slow").register(list, Sleeper(time * 5)) else {
-        return;
-    };
-    let walk = || list.walk(&Walk::default(), &mut |_| ControlFlow::Continue(()));
-    let sleeper = thread::spawn(walk);
-    while slow.stats().held_by == 0 {
-        thread::yield_now();
-    }
-    let (mut registers, mut unregisters, mut walks) = (Vec::new(), Vec::new(), Vec::new());
-    let ns = |start: Instant| start.elapsed().as_nanos() as u64;
-    while slow.stats().held_by != 0 {
-        let start = Instant::now();
-        let Ok(other) = Shrinker::new("other").register(list, Sleeper(Duration::ZERO)) else {
-            return;
-        };
-        registers.push(ns(start));
-        let start = Instant::now();
-        let report = walk();
-        if report.skipped_busy == 1 {
-            walks.push(ns(start));
-        }
-        let start = Instant::now();
-        drop(other);
-        unregisters.push(ns(start));
-    }
-    println!(
-        "B4: beside a callback that sleeps {:?}, {} times each, in us:",
-        time * 5,
-        walks.len()
-    );
-    for (what, all) in [
-        ("register", registers),
-        ("unregister", unregisters),
-        ("walk", walks),
-    ] {
-        let all = Latencies::new(all);
-        println!(
-            "  {what:<11} p50 {:.1} p99 {:.1} p99.9 {:.1} max {:.1}",
-            all.at(500),
-            all.at(990),
-            all.at(999),
-            all.at(1000)
-        );
-    }
-    let _ = sleeper.join();
-}
-
-/// B8: unregistering a shrinker that 16 threads call as fast as they can.
-fn starvation(time: Duration) {
-    const CALLBACK: Duration = Duration::from_millis(2);
-    let list: &'static ShrinkerList = Box::leak(Box::default());
-    let stop = AtomicBool::new(false);
-    let (mut latencies, mut longest) = (Vec::new(), 0);
-    thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                // Relaxed: when to stop.
-                while !stop.load(Ordering::Relaxed) {
-                    list.walk(&Walk::default(), &mut |_| ControlFlow::Continue(()));
-                    // An empty list keeps nobody busy.
-                    thread::yield_now();
-                }
-            });
-        }
-        let begin = Instant::now();
-        while begin.elapsed() < time * 3 {
-            let spec = Shrinker::new("hammered").deadline(Duration::MAX);
-            let Ok(hammered) = spec.register(list, Sleeper(CALLBACK)) else {
-                break;
-            };
-            thread::sleep(Duration::from_millis(5));
-            longest = longest.max(hammered.stats().time_ns_max);
-            let start = Instant::now();
-            drop(hammered);
-            latencies.push(start.elapsed().as_nanos() as u64);
-        }
-        // Relaxed: as above.
-        stop.store(true, Ordering::Relaxed);
-    });
-    println!(
-        "B8: 16 threads call a callback of {CALLBACK:?} (the longest took {:.1} us), {} removals: {}",
-        longest as f64 / 1000.0,
-        latencies.len(),
-        Latencies::new(latencies).show()
-    );
-}
-
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let seconds = arguments
@@ -328,11 +245,13 @@ fn main() {
     let names: Vec<_> = arguments.collect();
     let wanted = |name: &str| names.is_empty() || names.iter().any(|one| one == name);
     if wanted("B1") {
-        churn("B1", 0, None, 0, time);
+        churn("B1", CHURNERS, 0, None, 0, time);
+        churn("B1, alone", 1, 0, None, 0, time);
     }
     if wanted("B1x") {
         churn(
             "B1x, with a callback of 5 ms",
+            CHURNERS,
             0,
             Some(Duration::from_millis(5)),
             1,
@@ -340,18 +259,18 @@ fn main() {
         );
     }
     if wanted("B2") {
-        churn("B2", 4001, None, 2, time);
+        churn("B2", CHURNERS, 4001, None, 2, time);
     }
     if wanted("B3") {
         walks(time);
     }
     if wanted("B4") {
-        blocked(time);
+        waits::blocked(time);
     }
     if wanted("B7") {
         cases::run(1_000_000);
     }
     if wanted("B8") {
-        starvation(time);
+        waits::starvation(time);
     }
 }
