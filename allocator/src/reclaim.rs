@@ -21,7 +21,7 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
-use ebb_shrinker::thread_exiting;
+use ebb_shrinker::{lock_order, thread_exiting};
 
 use crate::account::Account;
 use crate::background;
@@ -63,6 +63,10 @@ pub(crate) fn with_reclaim(
     attempt: &dyn Fn() -> Option<usize>,
 ) -> Option<usize> {
     listeners::ensure_teller();
+    if cfg!(debug_assertions) && may_reclaim() {
+        // Seldom does it have to, but then a lock that a callback wants would be one too many.
+        lock_order::allocating(scope::without());
+    }
     if torture::is_on() {
         return tortured(only, attempt);
     }

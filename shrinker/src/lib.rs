@@ -62,9 +62,10 @@
 //!
 //! Each file imports only from files above it:
 //! `sync` (std or loom), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`, `deferred`, `values` <
-//! `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`, `stats` < `counters` < `record` (one shrinker) <
-//! `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) <
-//! `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` < `conformance`, with which authors of caches test them.
+//! `lock_order` (a check for debug builds), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`, `stats` <
+//! `counters` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its
+//! steps) < `list` (and their proof) < `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` <
+//! `conformance`, with which authors of caches test them.
 
 use std::time::Duration;
 
@@ -85,6 +86,8 @@ mod frames;
 mod list;
 #[forbid(unsafe_code)]
 mod lock;
+#[forbid(unsafe_code)]
+pub mod lock_order;
 mod memory;
 #[forbid(unsafe_code)]
 mod name;

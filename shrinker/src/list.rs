@@ -67,6 +67,7 @@ use crate::chain::Chain;
 use crate::credit::Credit;
 use crate::epoch;
 use crate::frames::in_callback;
+use crate::lock_order::allocating;
 use crate::name::Name;
 use crate::shrink::Lane;
 use crate::walk::{Visit, Walk, WalkReport};
@@ -157,6 +158,9 @@ impl ShrinkerList {
         };
         if epoch::thread_exiting() || epoch::inside() || in_callback() {
             return WalkReport::default();
+        }
+        if walk.lane == Lane::Sync {
+            allocating(walk.without);
         }
         let report = Walker::new(chain, walk, visit).run();
         self.sweep();

@@ -175,7 +175,9 @@ impl ShrinkControl {
 ///
 /// They never run twice at the same time for one registration, and not at all once it was unregistered.
 ///
-/// The other side of the first rule: while the cache's own lock is held, an allocation of the same thread cannot get
+/// The first rule is [checked](crate::lock_order) in debug builds, for locks that take part.
+///
+/// The other side of it: while the cache's own lock is held, an allocation of the same thread cannot get
 /// memory from this cache. Make objects before locking.
 pub trait Shrink: Send + Sync {
     /// How many objects could be freed. Must be quick: it is asked far more often than `scan`. An estimate is fine.

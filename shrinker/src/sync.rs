@@ -6,7 +6,9 @@
 
 pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, BATCH, DEPTH, FRAMES, SPINS};
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
-pub(crate) use imp::{forget_thread_number, now_ns, thread_number, wait, wait_for, wake, wake_one};
+pub(crate) use imp::{
+    forget_thread_number, now_ns, say, thread_number, wait, wait_for, wake, wake_one,
+};
 
 /// A number that no other living thread has; never 0. A forked thread keeps it.
 pub(crate) fn thread_token() -> usize {
@@ -60,6 +62,20 @@ mod imp {
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
+    /// Writes to standard error, all at once as far as 512 bytes go. Allocates nothing. Keeps errno.
+    pub(crate) fn say(parts: &[&str]) {
+        let mut line = [0; 512];
+        let mut length = 0;
+        for byte in parts.iter().flat_map(|part| part.bytes()).take(line.len()) {
+            line[length] = byte;
+            length += 1;
+        }
+        keeping_errno(|| {
+            // SAFETY: reads so many bytes of the array above. What is not written is not missed.
+            unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length) };
+        });
+    }
+
     /// Sleeps while `word` is `expected`; may return for no reason. Keeps errno.
     pub(crate) fn wait(word: &AtomicU32, expected: u32) {
         futex(word, libc::FUTEX_WAIT, expected, ptr::null());
@@ -85,14 +101,20 @@ mod imp {
     }
 
     fn futex(word: &AtomicU32, operation: libc::c_int, value: u32, timeout: *const libc::timespec) {
+        keeping_errno(|| {
+            let flags = operation | libc::FUTEX_PRIVATE_FLAG;
+            // SAFETY: the word lives as long as the borrow; the call only compares it or names it. The timeout is null,
+            // which means none, or lives in the caller.
+            unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, value, timeout) };
+        });
+    }
+
+    fn keeping_errno(f: impl FnOnce()) {
         // SAFETY: errno of the calling thread is always there.
         let errno = unsafe { libc::__errno_location() };
         // SAFETY: as above; nothing else writes it while this thread is here.
         let saved = unsafe { *errno };
-        let flags = operation | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the word lives as long as the borrow; the call only compares it or names it. The timeout is null, which
-        // means none, or lives in the caller.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), flags, value, timeout) };
+        f();
         // SAFETY: as for the read.
         unsafe { *errno = saved };
     }

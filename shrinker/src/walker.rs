@@ -168,7 +168,11 @@ impl<'a> Walker<'a> {
             return ControlFlow::Break(());
         }
         let record = reference.record();
-        with_frame(record, || {
+        let class = match self.walk.lane {
+            Lane::Sync => record.class_bit(),
+            Lane::Async => 0,
+        };
+        with_frame(record, class, || {
             let mut held = record.hold(self.now);
             let node = if record.node_aware() { node } else { 0 };
             let mut told = Outcome::default();
