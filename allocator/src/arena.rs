@@ -1,11 +1,10 @@
 //! The arena of a node: runs of slices, committed (charged to the budget) when handed out and purged when idle.
 //!
-//! Address space is reserved in chunks, placed on the node with its descriptors, and never given back. It is cut in units of 2 MiB, of 32
-//! slices each; a run never crosses a unit. Three bit masks per unit say which slices are free, committed and dirty.
+//! Address space is reserved in chunks, placed on the node with its descriptors, and never given back. It is cut in
+//! units of 2 MiB, of 32 slices each; a run never crosses a unit. Three bit masks per unit say which slices are free,
+//! committed and dirty.
 //!
-//! A unit is in one of 66 lists: by its longest run of free slices (0 to 32), and by whether any free slice is still
-//! committed (*warm*) or none is (*cold*). A run is taken from the fullest warm unit that has it, then from the fullest
-//! cold one: first what is paid for, and so that whole units come free.
+//! Which unit a run is taken from is the business of `units`.
 //!
 //! A heap that has outgrown its first units takes *huge* units: backed by one huge page, a fault for all of it instead
 //! of one per 4 KiB, and committed as a whole. The first few are not, so that small programs stay small. A huge unit of
@@ -20,19 +19,13 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::account::Account;
 use crate::budget;
-use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, SMALL_PAGES, UNIT, UNIT_SLICES};
-use crate::list::{Links, List};
+use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, SMALL_PAGES, UNIT};
 use crate::lock::Lock;
 use crate::os;
 use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Pages, Unit};
 use crate::topology;
-
-/// All slices of a unit.
-const ALL: u32 = u32::MAX;
-
-/// Lists per temperature: runs of 0 to 32.
-const RUNS: usize = UNIT_SLICES + 1;
+use crate::units::{ALL, Units, find_run, run_at};
 
 /// A run of slices that was handed out.
 #[derive(Debug)]
@@ -53,20 +46,10 @@ pub(crate) struct Arena {
     idle: AtomicUsize,
 }
 
-/// The lists of units. Whoever holds the lock has all units for himself.
-pub(crate) struct Units {
-    lists: [List<Unit>; 2 * RUNS],
-    /// A bit per list that is not empty.
-    present: u128,
-}
-
 impl Arena {
     pub(crate) const fn new() -> Self {
         Self {
-            units: Lock::new(Units {
-                lists: [const { List::new() }; 2 * RUNS],
-                present: 0,
-            }),
+            units: Lock::new(Units::new()),
             account: Account::new(),
             committed: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
@@ -287,92 +270,6 @@ fn at(start: usize) -> NonNull<u8> {
     NonNull::new(core::ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling())
 }
 
-impl Units {
-    /// A unit of this arena.
-    fn get(&mut self, unit: NonNull<Unit>) -> &mut Unit {
-        // SAFETY: units are never freed, and reached only through `&mut Units`.
-        unsafe { &mut *unit.as_ptr() }
-    }
-
-    /// Adds a new unit.
-    fn add(&mut self, start: usize, pages: Pages) {
-        let Some(unit) = NonNull::new(span_map::unit(start)) else {
-            return;
-        };
-        *self.get(unit) = Unit {
-            links: Links::none(),
-            start,
-            free: ALL,
-            committed: 0,
-            dirty: 0,
-            list: UNIT_SLICES as u32,
-            pages,
-        };
-        // SAFETY: in no list; reached through `self` alone.
-        unsafe { self.lists[UNIT_SLICES].push(unit) };
-        self.present |= 1 << UNIT_SLICES;
-    }
-
-    /// Moves a unit to the list it belongs to now.
-    fn relist(&mut self, unit: NonNull<Unit>) {
-        let here = self.get(unit);
-        let warm = here.free & here.committed != 0;
-        let list = longest_run(here.free) + if warm { RUNS } else { 0 };
-        let old = core::mem::replace(&mut here.list, list as u32) as usize;
-        if old == list {
-            return;
-        }
-        // SAFETY: it is in that list; reached through `self` alone.
-        unsafe { self.lists[old].remove(unit) };
-        if self.lists[old].is_empty() {
-            self.present &= !(1 << old);
-        }
-        // SAFETY: it is in no list now.
-        unsafe { self.lists[list].push(unit) };
-        self.present |= 1 << list;
-    }
-
-    /// The fullest unit that has a run of `slices`, a warm one if there is any.
-    fn find(&self, slices: usize) -> Option<NonNull<Unit>> {
-        let warm = self.present >> (RUNS + slices) << (RUNS + slices);
-        let cold = self.present & ((1 << RUNS) - 1) & !((1 << slices) - 1);
-        let among = if warm != 0 { warm } else { cold };
-        self.lists.get(among.trailing_zeros() as usize)?.first()
-    }
-
-    /// The emptiest unit with free slices that are committed.
-    fn warmest(&self) -> Option<NonNull<Unit>> {
-        let warm = self.present >> RUNS << RUNS;
-        let list = warm.checked_ilog2()?;
-        self.lists[list as usize].first()
-    }
-}
-
-/// The mask of `slices` slices from `first` on.
-fn run_at(first: usize, slices: usize) -> u32 {
-    (ALL >> (UNIT_SLICES - slices)) << first
-}
-
-/// The lowest run of `slices` set bits.
-fn find_run(mask: u32, slices: usize) -> Option<u32> {
-    let mut starts = mask;
-    // Afterwards a set bit begins a run of `slices`.
-    for shift in 1..slices {
-        starts &= mask >> shift;
-    }
-    (starts != 0).then(|| run_at(starts.trailing_zeros() as usize, slices))
-}
-
-/// The length of the longest run of set bits.
-fn longest_run(mut mask: u32) -> usize {
-    let mut len = 0;
-    while mask != 0 {
-        mask &= mask << 1;
-        len += 1;
-    }
-    len
-}
-
 /// Gives the memory of the slices in `mask` back to the system. Whether that worked.
 fn discard_runs(unit_start: usize, mut mask: u32) -> bool {
     while mask != 0 {
@@ -393,17 +290,6 @@ const _: () = assert!(SLICE.is_multiple_of(PAGE));
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn runs_are_found_lowest_first() {
-        assert_eq!(find_run(0b1011_1011, 1), Some(0b1));
-        assert_eq!(find_run(0b1011_1011, 2), Some(0b11));
-        assert_eq!(find_run(0b1011_1011, 3), Some(0b11_1000));
-        assert_eq!(find_run(0b1011_1011, 4), None);
-        assert_eq!(find_run(ALL, 32), Some(ALL));
-        assert_eq!(longest_run(0b1011_1011), 3);
-        assert_eq!((longest_run(0), longest_run(ALL)), (0, 32));
-    }
 
     #[test]
     fn spans_are_disjoint_reused_and_purged() {

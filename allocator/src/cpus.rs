@@ -129,7 +129,7 @@ impl Place {
             return;
         }
         // SAFETY: ours from above; nobody took it.
-        home.put_empty(unsafe { Sheaf::from_top(top) });
+        home.empties.put(unsafe { Sheaf::from_top(top) });
     }
 
     /// A sheaf with at least one object of `class`. Nothing when there is no memory.

@@ -35,7 +35,7 @@ unsafe extern "C" fn before() {
         node.each_class_lock(hold);
     }
     for node in node::all() {
-        hold(node.empties_lock());
+        hold(node.empties.lock());
     }
     for node in node::all() {
         hold(node.arena.lock());
@@ -56,7 +56,7 @@ unsafe fn after() {
         // SAFETY: as above.
         unsafe { let_go(node.arena.lock()) };
         // SAFETY: as above.
-        unsafe { let_go(node.empties_lock()) };
+        unsafe { let_go(node.empties.lock()) };
         // SAFETY: as above.
         node.each_class_lock(|lock| unsafe { let_go(lock) });
     }

@@ -90,7 +90,8 @@
 //! | | `budget` |
 //! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
-//! | | `arena`, `pool` |
+//! | | `units`, `pool`, `blocks`, `empties` |
+//! | | `arena` |
 //! | | `node` |
 //! | | `tables`, `placement` |
 //! | | `cpus`, `drain`, `mapping` |
@@ -105,18 +106,20 @@
 //! | | `numa`, `global` |
 //! | | `raw`, `control` |
 //!
-//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `pool`, `arena`, `os`; to follow one reclaim, `heap`,
-//! `reclaim`, `round`, then `ebb_shrinker`'s `list`.
+//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `pool`, `arena`, `units`,
+//! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`.
 
 mod account;
 mod arena;
 mod background;
+mod blocks;
 mod budget;
 mod bytes;
 mod config;
 mod control;
 mod cpus;
 mod drain;
+mod empties;
 mod fork;
 mod global;
 mod heap;
@@ -147,6 +150,7 @@ mod tables;
 mod tally;
 mod topology;
 mod torture;
+mod units;
 mod write;
 
 pub use control::{

@@ -1,19 +1,16 @@
 //! Blocks larger than a unit, or aligned to more than a slice: mappings of their own.
 //!
-//! A table, in memory of our own, knows each by its address. They are charged page by page, and resized by `mremap`,
+//! A table (`blocks`) knows each by its address. They are charged page by page, and resized by `mremap`,
 //! which moves pages instead of copying bytes. Freed ones are kept as spares (`spare`) as far as the bound on all that
 //! is kept allows, and unmapped beyond it. A block that is to be filled is backed by huge pages: a fault for every 2 MiB
 //! instead of every 4 KiB. One that is asked for as zeros may be a sparse table, and takes small pages.
 //!
 //! Each is placed on one node and charged there, or spread over all, and each is charged its part.
 
-use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use allocator_api2::alloc::{AllocError, Allocator};
-use hashbrown::HashTable;
-
+use crate::blocks::Blocks;
 use crate::budget;
 use crate::config::{KEEP_FLOOR, KEEP_PART, MAX_SIZE, PAGE, UNIT};
 use crate::lock::Lock;
@@ -22,16 +19,14 @@ use crate::os;
 use crate::spare::{Mapping, Spares};
 use crate::topology;
 
-/// All blocks, how many are out of the table while they are being resized, and the spares.
+/// All blocks, and the spares.
 pub(crate) struct Mappings {
-    table: HashTable<Mapping, OwnPages>,
-    moving: usize,
+    blocks: Blocks,
     spares: Spares,
 }
 
 static MAPPINGS: Lock<Mappings> = Lock::new(Mappings {
-    table: HashTable::new_in(OwnPages),
-    moving: 0,
+    blocks: Blocks::new(),
     spares: Spares::new(),
 });
 
@@ -41,69 +36,10 @@ static BYTES: AtomicUsize = AtomicUsize::new(0);
 /// Bytes in all spares.
 static SPARE_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// The table's memory: pages from the system, so that the table never calls the allocator it serves.
-struct OwnPages;
-
-// SAFETY: fresh mappings, valid until they are unmapped; all values of the type are the same.
-unsafe impl Allocator for OwnPages {
-    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let len = layout.size().next_multiple_of(PAGE);
-        if layout.align() > PAGE || !budget::charge(len) {
-            return Err(AllocError);
-        }
-        let Some(start) = os::map(len) else {
-            budget::release(len);
-            return Err(AllocError);
-        };
-        Ok(NonNull::slice_from_raw_parts(start, len))
-    }
-
-    unsafe fn deallocate(&self, start: NonNull<u8>, layout: Layout) {
-        let len = layout.size().next_multiple_of(PAGE);
-        // SAFETY: the caller's clause: it came from `allocate` with this layout.
-        unsafe { os::unmap(start, len) };
-        budget::release(len);
-    }
-}
-
-fn hash(start: usize) -> u64 {
-    // Fibonacci hashing: pages differ in the middle bits, the table looks at the highest and lowest.
-    ((start / PAGE) as u64)
-        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
-        .rotate_left(20)
-}
-
 impl Mappings {
-    /// Makes room for one more. False when there is no memory.
-    fn reserve(&mut self) -> bool {
-        let wanted = 1 + self.moving;
-        self.table
-            .try_reserve(wanted, |mapping| hash(mapping.start))
-            .is_ok()
-    }
-
-    /// Adds a block; there is room.
-    fn insert(&mut self, mapping: Mapping) {
-        self.table
-            .insert_unique(hash(mapping.start), mapping, |mapping| hash(mapping.start));
-    }
-
     /// Notes how much is spare.
     fn note_spares(&self) {
         SPARE_BYTES.store(self.spares.bytes(), Ordering::Relaxed);
-    }
-
-    fn find(&self, start: usize) -> Option<Mapping> {
-        self.table
-            .find(hash(start), |mapping| mapping.start == start)
-            .copied()
-    }
-
-    fn remove(&mut self, start: usize) -> Option<Mapping> {
-        let entry = self
-            .table
-            .find_entry(hash(start), |mapping| mapping.start == start);
-        entry.ok().map(|entry| entry.remove().0)
     }
 }
 
@@ -260,12 +196,12 @@ fn stretch(mapping: Mapping, len: usize) -> Result<usize, Refusal> {
 /// Puts a new block into the table: its address. Nothing when there is no room; the mapping is gone then.
 fn enter(mapping: Mapping) -> Option<usize> {
     let mut mappings = MAPPINGS.lock();
-    if !mappings.reserve() {
+    if !mappings.blocks.reserve() {
         drop(mappings);
         give_back(mapping);
         return None;
     }
-    mappings.insert(mapping);
+    mappings.blocks.insert(mapping);
     BYTES.fetch_add(mapping.len, Ordering::Relaxed);
     Some(mapping.start)
 }
@@ -279,7 +215,7 @@ fn give_back(mapping: Mapping) {
 
 /// Frees a block: keeps it as a spare, or unmaps it. False when none begins at `start`.
 pub(crate) fn free(start: usize) -> bool {
-    let Some(mapping) = MAPPINGS.lock().remove(start) else {
+    let Some(mapping) = MAPPINGS.lock().blocks.remove(start) else {
         return false;
     };
     BYTES.fetch_sub(mapping.len, Ordering::Relaxed);
@@ -343,7 +279,7 @@ fn shed(keep: usize, only: Option<usize>) {
 
 /// The node of the block at `start`, if there is one and it is not spread.
 pub(crate) fn node(start: usize) -> Option<usize> {
-    MAPPINGS.lock().find(start)?.node
+    MAPPINGS.lock().blocks.find(start)?.node
 }
 
 /// Bytes in the spares of a node.
@@ -354,7 +290,11 @@ pub(crate) fn spare_bytes_of(node: usize) -> usize {
 
 /// The length of the block at `start`, if there is one.
 pub(crate) fn len(start: usize) -> Option<usize> {
-    MAPPINGS.lock().find(start).map(|mapping| mapping.len)
+    MAPPINGS
+        .lock()
+        .blocks
+        .find(start)
+        .map(|mapping| mapping.len)
 }
 
 /// Resizes the block at `start`, which exists, moving it if need be. Nothing, and the block as it was, when the budget
@@ -362,9 +302,7 @@ pub(crate) fn len(start: usize) -> Option<usize> {
 pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
     let len = pages(size)?;
     let mut mappings = MAPPINGS.lock();
-    let old = mappings.remove(start)?;
-    // Its place in the table stays reserved: the address may be reused before we are back.
-    mappings.moving += 1;
+    let old = mappings.blocks.take(start)?;
     drop(mappings);
     let moved = stretch(old, len);
     let now = match moved {
@@ -372,8 +310,7 @@ pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
         Err(_) => old,
     };
     let mut mappings = MAPPINGS.lock();
-    mappings.moving -= 1;
-    mappings.insert(now);
+    mappings.blocks.put_back(now);
     drop(mappings);
     BYTES.fetch_add(now.len, Ordering::Relaxed);
     BYTES.fetch_sub(old.len, Ordering::Relaxed);

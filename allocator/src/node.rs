@@ -13,22 +13,19 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::arena::{Arena, Span};
-use crate::budget;
 use crate::config::{
     BARNS_FLOOR, BARNS_PART, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART, SLICE,
 };
+use crate::empties::Empties;
 use crate::list::List;
 use crate::lock::Lock;
 use crate::os;
 use crate::pool::Pool;
-use crate::sheaf::{Pile, SHEAF, Sheaf};
+use crate::sheaf::Sheaf;
 use crate::size_class::{LAST, SHAPES};
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 use crate::topology;
-
-/// Sheaves are made so many at a time.
-const SHEAVES: usize = 32;
 
 /// Classes that are asked at once for room in the barns.
 const TRIES: usize = 8;
@@ -38,7 +35,7 @@ pub(crate) struct Node {
     pub(crate) arena: Arena,
     classes: [Class; ROW],
     /// Sheaves without objects.
-    empties: Lock<Pile>,
+    pub(crate) empties: Empties,
     /// Bytes in barns.
     barns: AtomicUsize,
     /// Which class is asked next for room in the barns, counted on.
@@ -122,7 +119,7 @@ impl Node {
         Self {
             arena: Arena::new(),
             classes: [const { Class::new() }; ROW],
-            empties: Lock::new(Pile::new()),
+            empties: Empties::new(),
             barns: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             slabs: AtomicUsize::new(0),
@@ -210,7 +207,9 @@ impl Node {
         }
         drop(pool);
         self.put(class, sheaf.objects(class));
-        emptied.into_iter().for_each(|sheaf| self.put_empty(sheaf));
+        emptied
+            .into_iter()
+            .for_each(|sheaf| self.empties.put(sheaf));
         Some(sheaf)
     }
 
@@ -244,7 +243,7 @@ impl Node {
     /// Puts a sheaf's objects back into their slabs, and the sheaf to the empty ones.
     pub(crate) fn flush(&self, class: usize, sheaf: Sheaf) {
         self.put(class, sheaf.objects(class));
-        self.put_empty(sheaf);
+        self.empties.put(sheaf);
     }
 
     /// Puts objects back into their slabs. Slabs that come free go back to the arena.
@@ -298,37 +297,9 @@ impl Node {
 
     /// An empty sheaf for `class`. Nothing when there is no memory for one.
     pub(crate) fn empty(&self, class: usize) -> Option<Sheaf> {
-        let popped = self.empties.lock().pop();
-        let mut sheaf = popped.or_else(|| self.make_sheaves())?;
+        let mut sheaf = self.empties.take(self.number())?;
         sheaf.clear(class);
         Some(sheaf)
-    }
-
-    /// Takes an empty sheaf back.
-    pub(crate) fn put_empty(&self, sheaf: Sheaf) {
-        self.empties.lock().push(sheaf);
-    }
-
-    #[cold]
-    fn make_sheaves(&self) -> Option<Sheaf> {
-        let bytes = SHEAVES * SHEAF;
-        if !budget::charge(bytes) {
-            return None;
-        }
-        let Some(start) = os::map(bytes) else {
-            budget::release(bytes);
-            return None;
-        };
-        topology::machine().place(start, bytes, self.number());
-        let start = start.expose_provenance().get();
-        let mut sheaves = (0..SHEAVES).map(|index| {
-            // SAFETY: fresh memory of that size, aligned to the page, seen by nobody else.
-            unsafe { Sheaf::from_top(start + index * SHEAF) }
-        });
-        let first = sheaves.next();
-        let mut empties = self.empties.lock();
-        sheaves.for_each(|sheaf| empties.push(sheaf));
-        first
     }
 
     /// Flushes all barns. How many objects they had.
@@ -384,11 +355,6 @@ impl Node {
     /// Calls `f` with each of the node's locks of one kind, in the order in which they may be taken together.
     pub(crate) fn each_class_lock(&self, f: impl FnMut(&Lock<Pool>)) {
         self.classes.iter().map(|class| &class.0).for_each(f);
-    }
-
-    /// The lock of the empty sheaves, for a fork.
-    pub(crate) fn empties_lock(&self) -> &Lock<Pile> {
-        &self.empties
     }
 }
 

@@ -1,0 +1,133 @@
+//! The units of an arena: lists of them by what they have free, so that a run of slices is found in one step.
+//!
+//! A unit is in one of 66 lists: by its longest run of free slices (0 to 32), and by whether any free slice is still
+//! committed (*warm*) or none is (*cold*). A run is taken from the fullest warm unit that has it, then from the fullest
+//! cold one: first what is paid for, and so that whole units come free.
+
+use core::ptr::NonNull;
+
+use crate::config::UNIT_SLICES;
+use crate::list::{Links, List};
+use crate::span_map::{self, Pages, Unit};
+
+/// All slices of a unit.
+pub(crate) const ALL: u32 = u32::MAX;
+
+/// Lists per temperature: runs of 0 to 32.
+const RUNS: usize = UNIT_SLICES + 1;
+
+/// The lists of units. Whoever holds the lock has all units for himself.
+pub(crate) struct Units {
+    lists: [List<Unit>; 2 * RUNS],
+    /// A bit per list that is not empty.
+    present: u128,
+}
+
+impl Units {
+    pub(crate) const fn new() -> Self {
+        Self {
+            lists: [const { List::new() }; 2 * RUNS],
+            present: 0,
+        }
+    }
+
+    /// A unit of this arena.
+    pub(crate) fn get(&mut self, unit: NonNull<Unit>) -> &mut Unit {
+        // SAFETY: units are never freed, and reached only through `&mut Units`.
+        unsafe { &mut *unit.as_ptr() }
+    }
+
+    /// Adds a new unit.
+    pub(crate) fn add(&mut self, start: usize, pages: Pages) {
+        let Some(unit) = NonNull::new(span_map::unit(start)) else {
+            return;
+        };
+        *self.get(unit) = Unit {
+            links: Links::none(),
+            start,
+            free: ALL,
+            committed: 0,
+            dirty: 0,
+            list: UNIT_SLICES as u32,
+            pages,
+        };
+        // SAFETY: in no list; reached through `self` alone.
+        unsafe { self.lists[UNIT_SLICES].push(unit) };
+        self.present |= 1 << UNIT_SLICES;
+    }
+
+    /// Moves a unit to the list it belongs to now.
+    pub(crate) fn relist(&mut self, unit: NonNull<Unit>) {
+        let here = self.get(unit);
+        let warm = here.free & here.committed != 0;
+        let list = longest_run(here.free) + if warm { RUNS } else { 0 };
+        let old = core::mem::replace(&mut here.list, list as u32) as usize;
+        if old == list {
+            return;
+        }
+        // SAFETY: it is in that list; reached through `self` alone.
+        unsafe { self.lists[old].remove(unit) };
+        if self.lists[old].is_empty() {
+            self.present &= !(1 << old);
+        }
+        // SAFETY: it is in no list now.
+        unsafe { self.lists[list].push(unit) };
+        self.present |= 1 << list;
+    }
+
+    /// The fullest unit that has a run of `slices`, a warm one if there is any.
+    pub(crate) fn find(&self, slices: usize) -> Option<NonNull<Unit>> {
+        let warm = self.present >> (RUNS + slices) << (RUNS + slices);
+        let cold = self.present & ((1 << RUNS) - 1) & !((1 << slices) - 1);
+        let among = if warm != 0 { warm } else { cold };
+        self.lists.get(among.trailing_zeros() as usize)?.first()
+    }
+
+    /// The emptiest unit with free slices that are committed.
+    pub(crate) fn warmest(&self) -> Option<NonNull<Unit>> {
+        let warm = self.present >> RUNS << RUNS;
+        let list = warm.checked_ilog2()?;
+        self.lists[list as usize].first()
+    }
+}
+
+/// The mask of `slices` slices from `first` on.
+pub(crate) fn run_at(first: usize, slices: usize) -> u32 {
+    (ALL >> (UNIT_SLICES - slices)) << first
+}
+
+/// The lowest run of `slices` set bits.
+pub(crate) fn find_run(mask: u32, slices: usize) -> Option<u32> {
+    let mut starts = mask;
+    // Afterwards a set bit begins a run of `slices`.
+    for shift in 1..slices {
+        starts &= mask >> shift;
+    }
+    (starts != 0).then(|| run_at(starts.trailing_zeros() as usize, slices))
+}
+
+/// The length of the longest run of set bits.
+fn longest_run(mut mask: u32) -> usize {
+    let mut len = 0;
+    while mask != 0 {
+        mask &= mask << 1;
+        len += 1;
+    }
+    len
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_found_lowest_first() {
+        assert_eq!(find_run(0b1011_1011, 1), Some(0b1));
+        assert_eq!(find_run(0b1011_1011, 2), Some(0b11));
+        assert_eq!(find_run(0b1011_1011, 3), Some(0b11_1000));
+        assert_eq!(find_run(0b1011_1011, 4), None);
+        assert_eq!(find_run(ALL, 32), Some(ALL));
+        assert_eq!(longest_run(0b1011_1011), 3);
+        assert_eq!((longest_run(0), longest_run(ALL)), (0, 32));
+    }
+}
