@@ -46,9 +46,9 @@ struct Node {
 pub struct Machine {
     nodes: Vec<Node>,
     distances: Vec<(usize, usize, u8)>,
+    late: Vec<(usize, usize)>,
     files: Vec<PathBuf>,
     counting: bool,
-    late: Vec<(usize, usize)>,
     limit: Duration,
 }
 
@@ -73,9 +73,9 @@ impl Machine {
                 .map(|&(cpus, mib)| Node { cpus, mib })
                 .collect(),
             distances: Vec::new(),
+            late: Vec::new(),
             files: Vec::new(),
             counting: false,
-            late: Vec::new(),
             limit: Duration::from_secs(300),
         }
     }
@@ -84,13 +84,6 @@ impl Machine {
     #[must_use]
     pub fn distance(mut self, one: usize, other: usize, distance: u8) -> Self {
         self.distances.push((one, other, distance));
-        self
-    }
-
-    /// Puts a file of the host's into the guest, where it is here.
-    #[must_use]
-    pub fn file(mut self, path: &Path) -> Self {
-        self.files.push(path.to_path_buf());
         self
     }
 
@@ -107,6 +100,14 @@ impl Machine {
     #[must_use]
     pub fn late(mut self, node: usize, mib: usize) -> Self {
         self.late.push((node, mib));
+        self
+    }
+
+    /// Has the guest have a file of this machine under the same path, and the shared libraries it needs: one to be
+    /// preloaded, or another program.
+    #[must_use]
+    pub fn file(mut self, file: &Path) -> Self {
+        self.files.push(file.to_path_buf());
         self
     }
 
@@ -354,8 +355,7 @@ impl Workplace {
         );
         root.program(&program, &self.stripped(&program));
         for file in files {
-            let file = file.canonicalize()?;
-            root.program(&file, &self.stripped(&file));
+            root.program(&std::path::absolute(file)?, &self.stripped(file));
         }
         root.file(Path::new(JOB), (job.join("\0") + "\0").as_bytes());
         Ok(root.finish())

@@ -21,6 +21,7 @@ usage: numa-vm [options] [--] PROGRAM [ARGUMENTS...]
   --node CPUS,MIB        one more node, with so many CPUs and so much memory, either of which may be 0
   --late NODE,MIB        more memory for a node that the guest has not switched on, in multiples of 128 MiB
   --distance A,B,D       the distance of nodes A and B (default 20)
+  --file FILE            a file that the guest is to have under the same path, with the libraries it needs
   --env NAME=VALUE       an environment variable in the guest; those that begin with EBB_ or RUST_ are passed on
   --limit SECONDS        how long it may take, the boot included (default 300)
 The exit status is the program's, or 1 when there was none. EBB_VM_KERNEL names the kernel to boot.
@@ -28,6 +29,7 @@ The exit status is the program's, or 1 when there was none. EBB_VM_KERNEL names 
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let (mut nodes, mut distances, mut late, mut limit) = (Vec::new(), Vec::new(), Vec::new(), 300);
+    let mut files: Vec<PathBuf> = Vec::new();
     let mut environment: Vec<(String, String)> = env::vars()
         .filter(|(name, _)| name.starts_with("EBB_") || name.starts_with("RUST_"))
         .collect();
@@ -44,6 +46,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
                 nodes.push((cpus, mib));
             }
             Arg::Long("late") => late.push(numbers::<2>(&parser.value()?.string()?)?),
+            Arg::Long("file") => files.push(parser.value()?.into()),
             Arg::Long("distance") => {
                 distances.push(numbers::<3>(&parser.value()?.string()?)?);
             }
@@ -78,6 +81,9 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut machine = Machine::new(&nodes).limit(Duration::from_secs(limit));
     for [one, other, distance] in distances {
         machine = machine.distance(one, other, u8::try_from(distance)?);
+    }
+    for file in files {
+        machine = machine.file(&file);
     }
     for [node, mib] in late {
         machine = machine.late(node, mib);

@@ -162,11 +162,15 @@ pub(crate) fn traffic(nodes: &Nodes) {
     }
 }
 
-/// What [`counters`] looks at, of two nodes: hit, miss, foreign, local, other.
-fn counts(nodes: [u32; 2]) -> [[u64; 5]; 2] {
-    let of = |node: NodeStats| [node.hit, node.miss, node.foreign, node.local, node.other];
-    nodes.map(|node| of(figures(node)))
+/// Hit, miss, foreign, local, other.
+type Counts = [u64; 5];
+
+fn counts(node: &NodeStats) -> Counts {
+    [node.hit, node.miss, node.foreign, node.local, node.other]
 }
+
+/// An event: its name, what makes it, and what it counts here and on the next node.
+type Event = (&'static str, fn(u32) -> Option<Block>, [Counts; 2]);
 
 /// Bytes of this process's memory that lie on a node, as the kernel has it.
 fn resident_on(node: u32) -> usize {
@@ -179,20 +183,13 @@ fn resident_on(node: u32) -> usize {
 
 /// The figures of `numastat`, event by event; and bytes beside the kernel's.
 pub(crate) fn counters(nodes: &Nodes) {
-    pin(0);
-    let here = nodes.home(0);
-    let there = nodes.by_distance(here)[1];
-    drop(take(1, 3 * MIB));
-    let steps: [(&str, fn(u32) -> Option<Block>, [[u64; 5]; 2]); 3] = [
-        (
-            "as usual",
-            |_| Block::new(3 * MIB),
-            [[1, 0, 0, 1, 0], [0; 5]],
-        ),
+    const NONE: Counts = [0; 5];
+    let events: [Event; 3] = [
+        ("as usual", |_| Block::new(3 * MIB), [[1, 0, 0, 1, 0], NONE]),
         (
             "strict",
             |there| Block::on_node(3 * MIB, there),
-            [[0; 5], [1, 0, 0, 0, 1]],
+            [NONE, [1, 0, 0, 0, 1]],
         ),
         (
             "none left at home",
@@ -200,37 +197,35 @@ pub(crate) fn counters(nodes: &Nodes) {
             [[0, 0, 1, 0, 0], [0, 1, 0, 0, 1]],
         ),
     ];
-    for (what, take, more) in steps {
+    pin(0);
+    let here = nodes.home(0);
+    let there = nodes.by_distance(here)[1];
+    drop(take(1, 3 * MIB));
+    for (what, take, expected) in events {
         ebbmalloc::purge();
         if what == "none left at home" {
             ebbmalloc::set_node_budget(here, Some(figures(here).backed as usize));
         }
-        let pair = [here, there];
-        let before = (counts(pair), pair.map(figures), pair.map(resident_on));
+        let look = || [here, there].map(|node| (figures(node), resident_on(node)));
+        let before = look();
         let blocks: Vec<_> = (0..4).map_while(|_| take(there)).collect();
-        let after = (counts(pair), pair.map(figures), pair.map(resident_on));
+        let after = look();
         assert_eq!(blocks.len(), 4);
-        for which in 0..2 {
-            for (index, one) in more[which].into_iter().enumerate() {
-                let counted = after.0[which][index] - before.0[which][index];
-                assert_eq!(counted, 4 * one, "{what}, node {which}, figure {index}");
-            }
-            let [_, _, _, local, other] = more[which];
-            let bytes = (local + other) * 4 * 3 * MIB as u64;
-            let (was, is) = (before.1[which], after.1[which]);
-            assert_eq!(
-                (is.in_use - was.in_use, is.backed - was.backed),
-                (bytes, bytes)
-            );
-            let resident = (after.2[which] as u64).saturating_sub(before.2[which] as u64);
+        for ((before, after), one) in before.iter().zip(after).zip(expected) {
+            let (was, is) = (counts(&before.0), counts(&after.0));
+            let counted = std::array::from_fn(|index| is[index] - was[index]);
+            assert_eq!(counted, one.map(|count| 4 * count), "{what}");
+            let bytes = (one[3] + one[4]) * 4 * 3 * MIB as u64;
+            assert_eq!(after.0.in_use - before.0.in_use, bytes, "{what}");
+            assert_eq!(after.0.backed - before.0.backed, bytes, "{what}");
+            // What else the process has may grow a little.
+            let resident = after.1.saturating_sub(before.1) as u64;
             assert!(
                 resident.abs_diff(bytes) < 1 << 20,
                 "{what}: {resident} of {bytes}"
             );
         }
         drop(blocks);
-        // Freed ones are spares, or gone.
-        let (was, is) = (before.1[0], figures(here));
-        assert_eq!(is.in_use, was.in_use, "{what}");
+        assert_eq!(figures(here).in_use, before[0].0.in_use, "{what}");
     }
 }
