@@ -8,10 +8,11 @@
 //! 4. Put the row addresses back.
 //!
 //! Meanwhile threads on that CPU take and give single objects at the node. The test `drains_lose_nothing` hands out
-//! objects twice when step 2 is left out.
+//! objects twice when step 2 is left out. The object caches are drained after that (`caches`).
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::caches;
 use crate::config::MAX_NODES;
 use crate::lock::Lock;
 use crate::node::{self, Node, Scatter};
@@ -25,14 +26,16 @@ use crate::topology;
 /// Held while CPUs are drained.
 static DRAIN: Lock<()> = Lock::new(());
 
-/// Flushes the sheaves of all CPUs, of all fallback tables, and all barns, or what of them belongs to one node. How many
-/// objects they had.
-pub(crate) fn drain(only: Option<usize>) -> usize {
-    let _drain = DRAIN.lock();
-    drain_under_lock(only)
+/// Flushes the sheaves of all CPUs, of all fallback tables, and all barns, and drains all object caches; or what of them
+/// belongs to one node. Calls the destructors of caches' objects.
+pub(crate) fn drain(only: Option<usize>) {
+    let drain = DRAIN.lock();
+    drain_under_lock(only);
+    drop(drain);
+    caches::drain(only);
 }
 
-/// As [`drain`], under its lock.
+/// As [`drain`], under its lock, without the object caches. How many objects there were.
 fn drain_under_lock(only: Option<usize>) -> usize {
     let wanted = |node: usize| only.is_none_or(|only| only == node);
     let machine = topology::machine();

@@ -7,6 +7,7 @@
 //! Others have handlers too. Those that run between ours, in either process, may allocate: the locks are the forking
 //! thread's own then (`lock`).
 
+use crate::caches;
 use crate::drain;
 use crate::listeners::LISTENERS;
 use crate::lock::{hold, let_go, set_holds_all};
@@ -31,6 +32,7 @@ unsafe extern "C" fn before() {
     hold(&STARTING);
     hold(drain::lock());
     FALLBACK.iter().for_each(hold);
+    caches::hold_all();
     for node in node::all() {
         node.each_class_lock(hold);
     }
@@ -60,6 +62,8 @@ unsafe fn after() {
         // SAFETY: as above.
         node.each_class_lock(|lock| unsafe { let_go(lock) });
     }
+    // SAFETY: as above.
+    unsafe { caches::let_go_all() };
     for table in &FALLBACK {
         // SAFETY: as above.
         unsafe { let_go(table) };

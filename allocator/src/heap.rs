@@ -13,6 +13,7 @@
 
 use core::ptr::{self, NonNull};
 
+use crate::cache_traffic;
 use crate::config::{MAX_SIZE, MAX_SPAN, MIN_ALIGN, PAGE, SLICE};
 use crate::cpus;
 use crate::drain;
@@ -173,6 +174,7 @@ extern "C" fn free_slow(tag: Tag, address: usize) {
     match tag.kind() {
         1..=size_class::LAST => drain::if_worthwhile(cpus::free(tag, address)),
         Tag::SPAN => free_span(tag, address),
+        Tag::CACHE => cache_traffic::free(address),
         _ if address == 0 || mapping::free(address) => return,
         _ => node::report(address, Misuse::NotAnObject),
     }
@@ -205,6 +207,7 @@ pub(crate) unsafe fn usable_size(block: *const u8) -> usize {
             unsafe { (*slab).slices as usize * SLICE }
         }
         _ if address == 0 => 0,
+        Tag::CACHE => cache_traffic::size_of_object(address).unwrap_or(0),
         _ => match mapping::len(address) {
             Some(len) => len,
             None => node::report(address, Misuse::NotAnObject),

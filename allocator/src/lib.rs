@@ -83,7 +83,7 @@
 //! | --- | --- |
 //! | plain | `bytes`, `config`, `tally` |
 //! | platform | `os` |
-//! | tools | `size_class`, `list`, `lock`, `sysfs`, `scope` |
+//! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `scope`, `hooks` |
 //! | | `topology` |
 //! | accounting | `level`, `torture` |
 //! | | `account` |
@@ -93,9 +93,13 @@
 //! | | `units`, `pool`, `blocks`, `empties` |
 //! | | `arena` |
 //! | | `node` |
-//! | | `tables`, `placement` |
+//! | | `tables`, `placement`, `cache_home` |
+//! | | `object_cache` |
+//! | | `cache_slabs`, `sparse` |
+//! | | `cache_traffic` |
+//! | | `caches` |
 //! | | `cpus`, `drain`, `mapping` |
-//! | figures | `stats` |
+//! | figures | `cache_stats`, `stats` |
 //! | | `report`, `write` |
 //! | policy | `background`, `listeners` |
 //! | | `round` |
@@ -103,8 +107,10 @@
 //! | life | `fork` |
 //! | | `start` |
 //! | front | `heap` |
-//! | | `numa`, `global` |
-//! | | `raw`, `control` |
+//! | | `numa`, `global`, `sparsest` |
+//! | | `untyped_cache` |
+//! | | `raw`, `control`, `slab_box` |
+//! | | `slab_cache` |
 //!
 //! To follow one allocation read `global`, `heap`, `cpus`, `node`, `pool`, `arena`, `units`,
 //! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`.
@@ -115,6 +121,11 @@ mod background;
 mod blocks;
 mod budget;
 mod bytes;
+mod cache_home;
+mod cache_slabs;
+mod cache_stats;
+mod cache_traffic;
+mod caches;
 mod config;
 mod control;
 mod cpus;
@@ -123,6 +134,7 @@ mod empties;
 mod fork;
 mod global;
 mod heap;
+mod hooks;
 mod level;
 mod list;
 mod listeners;
@@ -130,19 +142,25 @@ mod lock;
 mod mapping;
 mod node;
 mod numa;
+mod object_cache;
 mod os;
 mod placement;
 mod pool;
 pub mod raw;
 mod reclaim;
 mod report;
+mod ring;
 mod round;
 mod scope;
 mod sheaf;
 mod size_class;
 mod slab;
+mod slab_box;
+mod slab_cache;
 mod span_map;
 mod spare;
+mod sparse;
+mod sparsest;
 mod start;
 mod stats;
 mod sysfs;
@@ -151,8 +169,10 @@ mod tally;
 mod topology;
 mod torture;
 mod units;
+mod untyped_cache;
 mod write;
 
+pub use cache_stats::{CacheStats, slab_caches};
 pub use control::{
     backed, budget, node_budget, numa_policy, on_last_chance, purge, register, reserve, set_budget,
     set_node_budget, set_reserve, shrinkers,
@@ -163,7 +183,11 @@ pub use level::{Pressure, pressure};
 pub use listeners::on_pressure;
 pub use report::set_reports;
 pub use scope::{Mode, Scope, mode, no_reclaim, no_shrinker};
+pub use slab_box::{Constructed, Fresh, Lifetime, SlabBox};
+pub use slab_cache::SlabCache;
+pub use sparsest::{Occupancy, SparseSlab, Sparsest};
 pub use start::init_from_environment;
 pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats, stats};
 pub use topology::NumaPolicy;
+pub use untyped_cache::CacheError;
 pub use write::{StatsFormat, write_stats};

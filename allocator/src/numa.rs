@@ -46,7 +46,7 @@ pub(crate) fn alloc_on_node(size: usize, align: usize, id: u32) -> *mut u8 {
 
 /// Whether a new block really lies on a node, moved there if need be: the system's memory of the node may be used up,
 /// and then it has silently taken another's.
-fn is_there(block: usize, size: usize, id: u32) -> bool {
+pub(crate) fn is_there(block: usize, size: usize, id: u32) -> bool {
     let machine = topology::machine();
     if machine.nodes == 1 || !machine.real {
         return true;
@@ -90,7 +90,7 @@ fn place(size: usize, align: usize, placement: Placement) -> Option<usize> {
 pub(crate) fn id_of(block: *const u8) -> Option<u32> {
     let tag = span_map::tag(block.addr());
     let node = match tag.kind() {
-        1..=LAST | Tag::SPAN => tag.node(),
+        1..=LAST | Tag::SPAN | Tag::CACHE => tag.node(),
         _ => mapping::node(block.addr())?,
     };
     let machine = topology::machine();

@@ -40,7 +40,7 @@ impl Pool {
     }
 
     /// A slab of this class.
-    fn slab(&mut self, slab: NonNull<Slab>) -> &mut Slab {
+    pub(crate) fn slab(&mut self, slab: NonNull<Slab>) -> &mut Slab {
         // SAFETY: descriptors of slabs of this class are reached through `&mut Pool` only, while the slab lives.
         unsafe { &mut *slab.as_ptr() }
     }
@@ -66,6 +66,20 @@ impl Pool {
         self.free -= taken;
         self.granted += taken as u64;
         taken
+    }
+
+    /// Takes an object from another slab than `from`, one that is no emptier, if there is any.
+    pub(crate) fn take_beside(&mut self, from: NonNull<Slab>) -> Option<usize> {
+        self.unlist(from);
+        let other = self.partial.iter().find_map(List::first);
+        self.relist(from);
+        let in_use = self.slab(from).in_use();
+        let other = other.filter(|other| self.slab(*other).in_use() >= in_use)?;
+        let mut one = [0];
+        self.slab(other).take(&mut one);
+        self.relist(other);
+        self.free -= 1;
+        Some(one[0])
     }
 
     /// Puts the first objects back, as many as lie in the slab of the first one: how many. A slab that is wholly free then

@@ -7,6 +7,7 @@ use crate::config::MIN_ALIGN;
 use crate::heap;
 use crate::numa;
 pub use crate::scope::{begin, end_mode, end_no_reclaim, end_no_shrinker};
+pub use crate::untyped_cache::UntypedCache;
 
 /// A block of at least `size` bytes; null when there is no memory. A size of 0 gives a block like any other.
 #[inline]

@@ -101,6 +101,16 @@ impl Sheaf {
         &self.slots[SLOTS - SHAPES[class].sheaf..=self.top]
     }
 
+    /// The newest object; 0 when it is empty.
+    pub(crate) fn newest(&self) -> usize {
+        self.slots[self.top]
+    }
+
+    /// Whether there is no room.
+    pub(crate) fn is_full(&self) -> bool {
+        self.top == SLOTS - 1
+    }
+
     /// Takes the newest object out.
     pub(crate) fn pop(&mut self) -> usize {
         let object = self.slots[self.top];

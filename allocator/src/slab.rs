@@ -8,20 +8,21 @@
 
 use crate::config::{PAGE, SLICE, UNIT_SLICES};
 use crate::list::{Linked, Links};
+use crate::ring::{Neighbours, Ringed};
 use crate::size_class::SHAPES;
 
 /// Words in the bitmap: enough for a slice of the smallest objects.
 const WORDS: usize = 64;
 
-/// Bytes per descriptor.
-const DESCRIPTOR: usize = 640;
+/// Bytes per descriptor, as `span_map` keeps them.
+pub(crate) const DESCRIPTOR: usize = 640;
 
 /// Bytes of bookkeeping that a unit in use costs, the descriptors of its slices: whole pages, so that those of a free
 /// unit can be given back.
 pub(crate) const UNIT_METADATA: usize = UNIT_SLICES * DESCRIPTOR;
 
 /// The descriptor of a slab or a span, kept for its first slice; for the other slices only `back` counts.
-#[repr(C, align(128))]
+#[repr(C)]
 pub(crate) struct Slab {
     /// Neighbours in a list of partly used slabs.
     links: Links<Slab>,
@@ -39,9 +40,14 @@ pub(crate) struct Slab {
     /// The list it is in: see `pool`.
     pub(crate) list: u32,
     bits: [u64; WORDS],
+    /// Neighbours among all slabs of an object cache on its node.
+    neighbours: Neighbours<Slab>,
+    /// How many objects were in use when these were last offered for eviction, and in which round: see `sparse`.
+    pub(crate) offered: u32,
+    pub(crate) round: u32,
 }
 
-const _: () = assert!(size_of::<Slab>() == DESCRIPTOR && UNIT_METADATA.is_multiple_of(PAGE));
+const _: () = assert!(size_of::<Slab>() <= DESCRIPTOR && UNIT_METADATA.is_multiple_of(PAGE));
 
 /// What is wrong with a pointer that was freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +64,21 @@ impl Linked for Slab {
     }
 }
 
+impl Ringed for Slab {
+    fn neighbours(&mut self) -> &mut Neighbours<Self> {
+        &mut self.neighbours
+    }
+}
+
+/// All bits of a bitmap's word that stand for objects, of `capacity` in all.
+fn all(capacity: usize, word: usize) -> u64 {
+    match capacity.saturating_sub(word * 64) {
+        0 => 0,
+        some @ 1..64 => (1 << some) - 1,
+        _ => u64::MAX,
+    }
+}
+
 impl Slab {
     /// Makes it a slab of `class` whose objects are all free.
     pub(crate) fn init(&mut self, start: usize, class: usize) {
@@ -71,11 +92,7 @@ impl Slab {
         self.low = 0;
         self.list = 0;
         for (index, word) in self.bits.iter_mut().enumerate() {
-            *word = match shape.capacity.saturating_sub(index * 64) {
-                0 => 0,
-                some @ 1..64 => (1 << some) - 1,
-                _ => u64::MAX,
-            };
+            *word = all(shape.capacity, index);
         }
     }
 
@@ -94,6 +111,26 @@ impl Slab {
     /// Objects there are.
     pub(crate) fn capacity(&self) -> usize {
         SHAPES[self.class as usize].capacity
+    }
+
+    /// Objects that are not free.
+    pub(crate) fn in_use(&self) -> usize {
+        self.capacity() - self.free()
+    }
+
+    /// Which objects are not free, now.
+    pub(crate) fn view(&self) -> View {
+        let capacity = self.capacity();
+        let mut view = View {
+            start: self.start,
+            class: self.class as usize,
+            in_use: self.in_use(),
+            used: self.bits,
+        };
+        for (index, word) in view.used.iter_mut().enumerate() {
+            *word = !*word & all(capacity, index);
+        }
+        view
     }
 
     /// Takes free objects, lowest address first, until `out` is full or there are no more. How many.
@@ -148,6 +185,31 @@ impl Slab {
     }
 }
 
+/// What a slab looked like: a copy of its bitmap.
+#[derive(Clone, Copy)]
+pub(crate) struct View {
+    pub(crate) start: usize,
+    pub(crate) class: usize,
+    /// Objects that were not free.
+    pub(crate) in_use: usize,
+    used: [u64; WORDS],
+}
+
+impl View {
+    /// The objects that were not free, lowest address first.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = usize> {
+        let size = SHAPES[self.class].size;
+        self.used.iter().enumerate().flat_map(move |(index, word)| {
+            let mut word = *word;
+            core::iter::from_fn(move || {
+                let bit = (word != 0).then(|| word.trailing_zeros() as usize)?;
+                word &= word - 1;
+                Some(self.start + (index * 64 + bit) * size)
+            })
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,6 +236,21 @@ mod tests {
             out.reverse();
             assert_eq!(slab.put(&out), Ok(out.len()));
             assert_eq!(slab.free(), slab.capacity());
+        }
+    }
+
+    #[test]
+    fn a_view_shows_what_is_in_use() {
+        for class in [1, 3, 64, LAST] {
+            let mut slab = slab(class);
+            let mut out = vec![0; slab.capacity()];
+            slab.take(&mut out);
+            let view = slab.view();
+            assert_eq!(view.in_use, out.len());
+            assert!(view.objects().eq(out.iter().copied()));
+            let (freed, kept): (Vec<_>, Vec<_>) = out.iter().partition(|at| **at % 3 == 0);
+            slab.put(&freed).unwrap();
+            assert!(slab.view().objects().eq(kept));
         }
     }
 

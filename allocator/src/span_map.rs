@@ -7,7 +7,7 @@
 
 use core::cell::UnsafeCell;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, AtomicU16, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize, Ordering};
 
 use crate::budget;
 use crate::config::{
@@ -16,7 +16,7 @@ use crate::config::{
 };
 use crate::list::{Linked, Links};
 use crate::os;
-use crate::slab::{Slab, UNIT_METADATA};
+use crate::slab::{DESCRIPTOR, Slab, UNIT_METADATA};
 
 /// What lies in a slice: bits 0 to 6 a size class or one of the kinds here, bits 7 to 12 the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ impl Tag {
     pub(crate) const SPAN: usize = 100;
     /// Kind: a later slice of a span.
     pub(crate) const SPAN_BODY: usize = 101;
+    /// Kind: a slab of an object cache.
+    pub(crate) const CACHE: usize = 102;
 
     pub(crate) const fn new(node: usize, kind: usize) -> Self {
         Self((node * ROW + kind) as u16)
@@ -96,7 +98,17 @@ pub(crate) struct Region {
 }
 
 #[repr(C, align(4096))]
-struct Slabs([UnsafeCell<Slab>; REGION_SLICES]);
+struct Slabs([Descriptor; REGION_SLICES]);
+
+/// What is known of a slice beside its tag.
+#[repr(C, align(128))]
+struct Descriptor {
+    slab: UnsafeCell<Slab>,
+    /// The object cache that the slice belongs to, 0 for none.
+    owner: AtomicUsize,
+}
+
+const _: () = assert!(size_of::<Descriptor>() == DESCRIPTOR);
 
 // SAFETY: descriptors are reached by raw pointers only, under the locks that `Slab` and `Unit` name.
 unsafe impl Sync for Region {}
@@ -173,10 +185,31 @@ pub(crate) fn set_tags(address: usize, slices: usize, head: Tag, body: Tag) {
     }
 }
 
+/// The object cache that the slice at `address` belongs to; 0 for none.
+pub(crate) fn owner(address: usize) -> usize {
+    let region = region(address);
+    // Relaxed: as for `tag`.
+    region.map_or(0, |region| {
+        region.slabs.0[slice_index(address)]
+            .owner
+            .load(Ordering::Relaxed)
+    })
+}
+
+/// Notes which object cache `slices` slices from `start` on belong to. The caller owns them.
+pub(crate) fn set_owner(start: usize, slices: usize, owner: usize) {
+    let Some(region) = region(start) else { return };
+    let first = slice_index(start);
+    for descriptor in &region.slabs.0[first..first + slices] {
+        // Relaxed: see `owner`.
+        descriptor.owner.store(owner, Ordering::Relaxed);
+    }
+}
+
 /// The descriptor of the slice at `address`, which is ours.
 pub(crate) fn slab_of_slice(address: usize) -> *mut Slab {
     match region(address) {
-        Some(region) => region.slabs.0[slice_index(address)].get(),
+        Some(region) => region.slabs.0[slice_index(address)].slab.get(),
         None => ptr::null_mut(),
     }
 }

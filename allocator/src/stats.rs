@@ -4,10 +4,12 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::budget;
+use crate::caches;
 use crate::config::{MAX_NODES, ROW};
 use crate::drain;
 use crate::mapping;
 use crate::node::{self, Node};
+use crate::object_cache::ObjectCache;
 use crate::size_class::{LAST, SHAPES};
 use crate::tally::COUNTERS;
 use crate::topology;
@@ -155,6 +157,11 @@ pub fn stats() -> Stats {
         stats.cached += slot.cached * slot.size;
         unused += slot.free * slot.size;
     }
+    for cache in caches::all() {
+        let (cached, free) = add_cache(cache, &mut stats.nodes);
+        stats.cached += cached;
+        unused += free;
+    }
     for (node, slot) in node::all().iter().zip(&mut stats.nodes) {
         committed += slot.finish(node);
         stats.free_spans += node.arena.usage().1 as u64;
@@ -193,6 +200,20 @@ fn class_stats(class: usize, nodes: &mut [NodeStats; MAX_NODES]) -> ClassStats {
         slot.hit += usage.granted;
     }
     stats
+}
+
+/// Adds what an object cache has to the figures of each node. Bytes of objects in sheaves, and free in slabs.
+fn add_cache(cache: &ObjectCache, nodes: &mut [NodeStats; MAX_NODES]) -> (u64, u64) {
+    let size = cache.shape().size;
+    let mut all = (0, 0);
+    for (node, slot) in nodes.iter_mut().enumerate().take(cache.homes.len()) {
+        let here = cache.on_node(node);
+        let (cached, free) = ((here.cached * size) as u64, (here.free * size) as u64);
+        slot.cached += cached;
+        slot.free += free;
+        all = (all.0 + cached, all.1 + free);
+    }
+    all
 }
 
 impl NodeStats {

@@ -1,9 +1,10 @@
-//! All statistics as text and as JSON: the totals, and the table of shrinkers. Nothing here allocates.
+//! All statistics as text and as JSON: the totals, the object caches, and the table of shrinkers. Nothing here allocates.
 
 use core::fmt::{self, Write};
 
 use ebb_shrinker::{Lane, ShrinkerStats};
 
+use crate::cache_stats::{CacheStats, slab_caches};
 use crate::os;
 use crate::stats::{comma, stats, write_members};
 use crate::tally::SHRINKERS;
@@ -17,7 +18,7 @@ pub enum StatsFormat {
     Json,
 }
 
-/// Writes a snapshot and the table of shrinkers. Allocates nothing, as long as `out` does not.
+/// Writes a snapshot, the object caches as `/proc/slabinfo` would, and the table of shrinkers. Allocates nothing, as long as `out` does not.
 ///
 /// # Errors
 /// Those of `out`.
@@ -25,15 +26,42 @@ pub fn write_stats(out: &mut dyn Write, format: StatsFormat) -> fmt::Result {
     match format {
         StatsFormat::Text => {
             write!(out, "{}", stats())?;
+            write_caches_text(out)?;
             write_shrinkers_text(out)
         }
         StatsFormat::Json => {
             out.write_str("{")?;
             stats().write_json_members(out)?;
+            write_caches_json(out)?;
             write_shrinkers_json(out)?;
             out.write_str("}\n")
         }
     }
+}
+
+fn write_caches_text(out: &mut dyn Write) -> fmt::Result {
+    let (mut result, mut header) = (Ok(()), CacheStats::HEADER);
+    slab_caches(&mut |cache| {
+        let above = if header.is_empty() { "" } else { "\n" };
+        result = result.and_then(|()| writeln!(out, "{header}{above}{cache}"));
+        header = "";
+    });
+    result
+}
+
+fn write_caches_json(out: &mut dyn Write) -> fmt::Result {
+    let mut result = out.write_str(",\"slab_caches\":[");
+    let mut index = 0;
+    slab_caches(&mut |cache| {
+        result = result
+            .and_then(|()| write!(out, "{}{{\"name\":\"", comma(index)))
+            .and_then(|()| write_escaped(out, cache.name()))
+            .and_then(|()| out.write_str("\","))
+            .and_then(|()| write_members(out, &cache.fields()))
+            .and_then(|()| out.write_str("}"));
+        index += 1;
+    });
+    result.and_then(|()| out.write_str("]"))
 }
 
 fn write_shrinkers_text(out: &mut dyn Write) -> fmt::Result {

@@ -119,6 +119,8 @@ pub use credit::{Claim, Credit};
 pub use epoch::{thread_exiting, thread_must_not_fail};
 pub use list::ShrinkerList;
 pub use memory::RegisterError;
+#[doc(hidden)]
+pub use name::Name;
 pub use registration::{Registration, UnregisterError};
 pub use retirement::Retirement;
 pub use shrink::{Count, Lane, Scan, Shrink, ShrinkControl};

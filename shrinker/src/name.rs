@@ -7,14 +7,15 @@ const NAME_MAX: usize = 32;
 
 /// A short name, held by value so that showing it never allocates.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name {
+pub struct Name {
     bytes: [u8; NAME_MAX],
     len: u8,
 }
 
 impl Name {
     /// The name, cut at the last whole character that fits.
-    pub(crate) fn new(name: &str) -> Self {
+    #[must_use]
+    pub fn new(name: &str) -> Self {
         let len = name.floor_char_boundary(NAME_MAX);
         let mut bytes = [0; NAME_MAX];
         bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
@@ -24,7 +25,9 @@ impl Name {
         }
     }
 
-    pub(crate) fn as_str(&self) -> &str {
+    /// What was kept of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         // Always valid: it was cut at a character's end.
         str::from_utf8(&self.bytes[..usize::from(self.len)]).unwrap_or("")
     }

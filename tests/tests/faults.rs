@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ebb_tests::fork::forked;
 use ebb_tests::{Block, MIB, Random, alone, in_both_modes, in_environments, resident};
-use ebbmalloc::raw;
+use ebbmalloc::{SlabBox, SlabCache, raw};
 
 /// One of the system calls.
 struct Call {
@@ -439,4 +439,71 @@ fn a_block_that_is_protected_in_part_can_grow_and_shrink() {
     }
     // SAFETY: live, used no more.
     unsafe { raw::free(block.at) };
+}
+
+/// An object cache while `count` calls fail after `skipped`, and afterwards. Whether any failed.
+fn run_cache_with(call: &Call, skipped: usize, count: usize) -> bool {
+    let before = ebbmalloc::backed();
+    call.fail(skipped, count);
+    let mut random = Random::new(skipped as u64);
+    let mut cache = None;
+    let mut objects: Vec<SlabBox<[u64; 900]>> = Vec::with_capacity(2000);
+    let mut refused = 0;
+    for step in 0..800_u64 {
+        if cache.is_none() {
+            cache = SlabCache::new("refused").ok();
+        }
+        let Some(cache) = &cache else { continue };
+        let grows = step % 200 < 150;
+        if objects.is_empty() || grows == (random.below(20) > 0) {
+            match cache.alloc([step; 900]) {
+                Ok(object) => objects.push(object),
+                Err(value) => {
+                    assert_eq!((value[0], errno()), (step, libc::ENOMEM));
+                    refused += 1;
+                }
+            }
+        } else {
+            let object = objects.swap_remove(random.below(objects.len()));
+            assert!(object.iter().all(|word| *word == object[0]));
+        }
+        if step % 200 == 199 {
+            objects.clear();
+            cache.shrink();
+            ebbmalloc::purge();
+        }
+    }
+    let failed = call.heal();
+    assert!(refused == 0 || count > 1, "{refused} refused");
+    let cache = cache.unwrap_or_else(|| SlabCache::new("late").unwrap());
+    for step in 0..800_u64 {
+        objects.push(cache.alloc([step; 900]).expect("memory again"));
+    }
+    for object in objects {
+        assert!(object.iter().all(|word| *word == object[0]));
+    }
+    assert!(cache.destroy().is_ok());
+    ebbmalloc::purge();
+    assert!(ebbmalloc::backed() <= before + MIB);
+    failed > 0
+}
+
+/// The same for object caches. Seen to fail with what is charged for a cache not released when it cannot be mapped.
+#[test]
+fn caches_may_be_refused() {
+    alone("caches_may_be_refused", || {
+        for call in [&MMAP, &MADVISE] {
+            for count in [1, usize::MAX] {
+                let mut skipped = 0;
+                loop {
+                    match forked(|| u8::from(run_cache_with(call, skipped, count))) {
+                        Some(1) => skipped += if skipped < 6 { 1 } else { 7 },
+                        Some(_) => break,
+                        None => panic!("{count} failing {} after {skipped}", call.name),
+                    }
+                }
+                assert!(skipped > 1, "{} was made {skipped} times", call.name);
+            }
+        }
+    });
 }

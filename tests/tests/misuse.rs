@@ -86,3 +86,67 @@ fn rust_is_told_too() {
         }
     });
 }
+
+/// Objects of caches: freed twice, as another cache's, from the middle, after their slab is gone, and by size. Seen to fail
+/// with the owner not looked at in `put`, and with the owner looked at only there.
+#[test]
+fn caches_are_told_too() {
+    use ebbmalloc::raw::UntypedCache;
+    let layout = Layout::from_size_align(100, 8).unwrap();
+    let cache = UntypedCache::new("one", layout).unwrap();
+    let other = UntypedCache::new("other", layout).unwrap();
+    let [held, object, third] = [0; 3].map(|_| cache.alloc().unwrap());
+    let theirs = other.alloc().unwrap();
+    // SAFETY: as in `dealloc`, here and below.
+    let free = |cache: &UntypedCache, object| unsafe { cache.free(object) };
+    let double = |at: std::ptr::NonNull<u8>| {
+        format!("ebbmalloc: double free of {at:p}: it is free already\n")
+    };
+    let nothing = |at: std::ptr::NonNull<u8>| {
+        format!("ebbmalloc: invalid free of {at:p}: no block in use begins there\n")
+    };
+    let twice = last_words(|| {
+        free(&cache, object);
+        free(&cache, object);
+    });
+    assert_eq!(twice, double(object));
+    let later = last_words(|| {
+        free(&cache, object);
+        cache.shrink();
+        free(&cache, third);
+        free(&cache, object);
+        cache.shrink();
+    });
+    assert_eq!(later, double(object));
+    assert_eq!(last_words(|| free(&cache, theirs)), nothing(theirs));
+    // SAFETY: inside an object.
+    let inside = unsafe { object.add(16) };
+    let words = last_words(|| {
+        free(&cache, inside);
+        cache.shrink();
+    });
+    assert_eq!(words, nothing(inside));
+    let gone = last_words(|| {
+        for object in [held, object, third] {
+            free(&cache, object);
+        }
+        cache.shrink();
+        free(&cache, object);
+    });
+    assert_eq!(gone, nothing(object));
+    let by_any = last_words(|| {
+        // SAFETY: as in `dealloc`.
+        unsafe { ebbmalloc::raw::free(theirs.as_ptr()) };
+        // SAFETY: as in `dealloc`.
+        unsafe { ebbmalloc::raw::free(theirs.as_ptr()) };
+    });
+    assert_eq!(by_any, double(theirs));
+    let sized = last_words(|| {
+        dealloc(object.as_ptr(), layout);
+        ebbmalloc::purge();
+    });
+    assert_eq!(sized, nothing(object));
+    for object in [held, object, third] {
+        free(&cache, object);
+    }
+}

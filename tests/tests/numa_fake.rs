@@ -16,7 +16,8 @@ use ebb_tests::c::scratch;
 use ebb_tests::numa::{Block, on_cpu};
 use ebb_tests::{alone_in, in_both_modes_with};
 use ebbmalloc::{
-    Count, Mode, NodeStats, NumaPolicy, Scan, Shrink, ShrinkControl, Shrinker, mode, raw,
+    Count, Mode, NodeStats, NumaPolicy, Scan, Shrink, ShrinkControl, Shrinker, SlabBox, SlabCache,
+    mode, raw,
 };
 
 const MIB: usize = 1 << 20;
@@ -372,5 +373,62 @@ fn all_nodes_together_keep_no_more_than_one() {
                 "{size}: {kept} bytes kept\n{stats}"
             );
         }
+    });
+}
+
+/// Objects of caches lie on the node of their CPU, go home, come from the nearest node with room, or from one node alone.
+/// Seen to fail with `put_near` not asking whose object it is, and with `Placement::only` for `near` in `alloc_slow`.
+#[test]
+fn caches_have_slabs_on_each_node() {
+    on_it("caches_have_slabs_on_each_node", || {
+        type Page = [u8; 2000];
+        let cache = SlabCache::<Page>::new("pages").unwrap();
+        let (cpu, id) = other();
+        let node =
+            |page: &SlabBox<Page>| raw::node_of(SlabBox::as_ptr(page).as_ptr().cast()).unwrap();
+        let take = |count| -> Vec<_> {
+            (0..count)
+                .map(|_| cache.alloc([1; 2000]).unwrap())
+                .collect()
+        };
+        let (here, there) = (on_cpu(0, || take(100)), on_cpu(cpu, || take(50)));
+        assert!(here.iter().all(|page| node(page) == 17));
+        assert!(there.iter().all(|page| node(page) == id));
+        let in_use = |id| -> usize {
+            cache
+                .sparsest_on(id)
+                .map(|slab| slab.occupancy().in_use)
+                .sum()
+        };
+        if id != 17 {
+            assert_eq!((in_use(17), in_use(id), in_use(5)), (100, 50, 0));
+            cache.shrink();
+            on_cpu(cpu, || drop(here));
+            assert_eq!(
+                cache.stats().sharedavail,
+                0,
+                "gone home, and not into the sheaf there"
+            );
+            assert_eq!(in_use(17), 0);
+        }
+        drop(there);
+        for id in IDS {
+            let page = cache.alloc_on_node([2; 2000], id).unwrap();
+            assert_eq!(node(&page), id);
+        }
+        assert!(cache.alloc_on_node([2; 2000], 16).is_err(), "no such node");
+        cache.shrink();
+        ebbmalloc::purge();
+        let backed = figures(17).backed as usize;
+        ebbmalloc::set_node_budget(17, Some(backed + MIB));
+        let strict: Vec<_> =
+            std::iter::from_fn(|| cache.alloc_on_node([3; 2000], 17).ok()).collect();
+        assert!((400..=512).contains(&strict.len()), "{}", strict.len());
+        let next = on_cpu(0, || cache.alloc([4; 2000]).unwrap());
+        assert_eq!(node(&next), 18, "the nearest");
+        let stats = ebbmalloc::stats();
+        let sum = |of: fn(&NodeStats) -> u64| stats.known_nodes().iter().map(of).sum::<u64>();
+        assert!(sum(|node| node.miss) > 0);
+        assert_eq!(sum(|node| node.miss), sum(|node| node.foreign));
     });
 }

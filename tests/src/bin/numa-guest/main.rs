@@ -4,6 +4,7 @@
 //! fallback. `numa-guest` alone runs all. They look at the pages themselves (`move_pages`), not at what the allocator
 //! says. A check that needs what the machine does not have is passed over, and says so.
 
+mod caches;
 mod common;
 mod hotplug;
 mod placement;
@@ -21,7 +22,7 @@ use common::{STEP, me};
 
 type Check = fn(&Nodes);
 
-const CHECKS: [(&str, Check); 21] = [
+const CHECKS: [(&str, Check); 22] = [
     ("placement", placement::placement),
     ("touched_elsewhere", placement::touched_elsewhere),
     ("migration", placement::migration),
@@ -29,6 +30,7 @@ const CHECKS: [(&str, Check); 21] = [
     ("frees_go_home", placement::frees_go_home),
     ("traffic", placement::traffic),
     ("counters", placement::counters),
+    ("caches", caches::caches),
     ("fallback_by_distance", shortage::fallback_by_distance),
     ("equally_near", shortage::equally_near),
     ("strict", shortage::strict),

@@ -1,0 +1,163 @@
+//! The objects of an object cache on their way: from and to the CPU's sheaf, the node's slabs, and back to the arena.
+
+use core::sync::atomic::Ordering;
+
+use crate::cache_home::Refused;
+use crate::list::List;
+use crate::node::{self, Node};
+use crate::object_cache::ObjectCache;
+use crate::os::{self, KeepErrno};
+use crate::placement::{Placement, count};
+use crate::slab::{Misuse, Slab};
+use crate::span_map::{self, Tag};
+use crate::topology;
+
+/// What there is for an allocation.
+pub(crate) enum Found {
+    Object(usize),
+    /// Slices of a node, for a slab that is to be built.
+    Slices(&'static Node, usize),
+}
+
+impl ObjectCache {
+    /// An object from this CPU's sheaf, or from the slabs of its node. Nothing where there is none, or the sheaf is in use.
+    pub(crate) fn take(&self) -> Option<usize> {
+        let cpu = os::cpu();
+        let mut place = self.places.get(cpu)?.0.try_lock()?;
+        if let Some(sheaf) = place.as_mut().filter(|sheaf| sheaf.newest() != 0) {
+            return Some(sheaf.pop());
+        }
+        let home = node::node(topology::machine().home_of(cpu));
+        let class = self.class();
+        let mut sheaf = place.take().or_else(|| home.empty(class))?;
+        sheaf.fill(class, |out| self.home(home.number()).take(out));
+        let object = (sheaf.newest() != 0).then(|| sheaf.pop());
+        *place = Some(sheaf);
+        object
+    }
+
+    /// An object past the sheaves, or the slices for a slab. Nothing when there is no memory.
+    pub(crate) fn find(&self, placement: Placement) -> Option<Found> {
+        placement.find(|node| {
+            let mut one = [0];
+            let taken = self.home(node.number()).take(&mut one);
+            let found = match taken {
+                0 => Found::Slices(node, node.span(self.shape().slices)?.start),
+                _ => Found::Object(one[0]),
+            };
+            count(&node.counters.blocks);
+            Some(found)
+        })
+    }
+
+    /// Takes an object back. What is none of this cache ends the process.
+    pub(crate) fn put(&'static self, object: usize) {
+        let tag = span_map::tag(object);
+        if tag.kind() != Tag::CACHE || span_map::owner(object) != self.address() {
+            node::report(object, Misuse::NotAnObject);
+        }
+        let mut gone = List::new();
+        let put = self
+            .put_near(tag, object, &mut gone)
+            .unwrap_or_else(|| self.put_home(tag, &[object], &mut gone));
+        self.finish(put, gone);
+    }
+
+    /// Takes an object into this CPU's sheaf, if its node is here and there is one to be had.
+    fn put_near(
+        &'static self,
+        tag: Tag,
+        object: usize,
+        gone: &mut List<Slab>,
+    ) -> Option<Result<(), Refused>> {
+        let cpu = os::cpu();
+        if topology::machine().home_of(cpu) != tag.node() {
+            return None;
+        }
+        let mut place = self.places.get(cpu)?.0.try_lock()?;
+        // Relaxed: whoever closes the cache then takes this lock to empty the sheaf.
+        if self.closed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let class = self.class();
+        let mut sheaf = match place.take() {
+            Some(sheaf) => sheaf,
+            None => {
+                let _errno = KeepErrno::new();
+                node::node(tag.node()).empty(class)?
+            }
+        };
+        if sheaf.newest() == object {
+            return Some(Err((object, Misuse::DoubleFree)));
+        }
+        if sheaf.is_full() {
+            if let Err(refused) = self.put_home(tag, sheaf.objects(class), gone) {
+                return Some(Err(refused));
+            }
+            sheaf.clear(class);
+        }
+        sheaf.push(object);
+        *place = Some(sheaf);
+        Some(Ok(()))
+    }
+
+    /// Puts objects of one node back into their slabs. Those that need not be kept then are moved to `gone`.
+    fn put_home(
+        &'static self,
+        tag: Tag,
+        objects: &[usize],
+        gone: &mut List<Slab>,
+    ) -> Result<(), Refused> {
+        let mut home = self.home(tag.node());
+        // Relaxed: whoever closes the cache then takes this lock to empty the home.
+        let keep = !self.closed.load(Ordering::Relaxed);
+        home.put(tag, self.address(), objects, keep, gone)
+    }
+
+    /// Empties the sheaves, and gives back all slabs without objects in use; or what of this is one node's. How many bytes.
+    pub(crate) fn drain(&'static self, only: Option<usize>) -> usize {
+        let wanted = |node: usize| only.is_none_or(|only| only == node);
+        let (mut gone, mut put) = (List::new(), Ok(()));
+        for (cpu, place) in self.places.iter().enumerate() {
+            let node = topology::machine().home_of(cpu);
+            let sheaf = wanted(node).then(|| place.0.lock().take()).flatten();
+            if let Some(sheaf) = sheaf {
+                let tag = Tag::new(node, Tag::CACHE);
+                put = put.and(self.put_home(tag, sheaf.objects(self.class()), &mut gone));
+                node::node(node).empties.put(sheaf);
+            }
+        }
+        for node in (0..self.homes.len()).filter(|node| wanted(*node)) {
+            self.home(node).part_with_spare(&mut gone);
+        }
+        self.finish(put, gone)
+    }
+
+    /// Another object, free, in a slab that has at least as many in use as that of `object`, which is in use. Nothing where
+    /// there is none.
+    pub(crate) fn take_beside(&'static self, object: usize) -> Option<usize> {
+        let tag = span_map::tag(object);
+        self.home(tag.node())
+            .take_beside(tag, self.address(), object)
+    }
+
+    /// How many objects are in use, or in sheaves, in the slab of one that is in use.
+    pub(crate) fn in_use_beside(&'static self, object: usize) -> Option<usize> {
+        let tag = span_map::tag(object);
+        self.home(tag.node())
+            .in_use_beside(tag, self.address(), object)
+    }
+}
+
+/// The size of the objects of the cache that an object belongs to.
+pub(crate) fn size_of_object(object: usize) -> Option<usize> {
+    Some(ObjectCache::at(span_map::owner(object))?.shape().size)
+}
+
+/// Frees an object of whatever cache.
+pub(crate) fn free(object: usize) {
+    match ObjectCache::at(span_map::owner(object)) {
+        Some(cache) => cache.put(object),
+        None => node::report(object, Misuse::NotAnObject),
+    }
+}
