@@ -114,6 +114,11 @@
 #define EBB_MODE_NO_WAIT 3
 
 /**
+ * An object cache.
+ */
+typedef struct ebb_cache_t ebb_cache_t;
+
+/**
  * A registered shrinker.
  */
 typedef struct ebb_shrinker_t ebb_shrinker_t;
@@ -405,6 +410,114 @@ typedef size_t (*ebb_last_chance_fn)(void *context, size_t lacking);
  * Is told the new level.
  */
 typedef void (*ebb_listener_fn)(void *context, int pressure);
+
+/**
+ * Makes an object, or ends one.
+ */
+typedef void (*ebb_object_fn)(void *context, void *object);
+
+/**
+ * What an object cache is to be. Fields left 0 have the usual values.
+ */
+typedef struct ebb_cache_ops_t {
+  /**
+   * A name in UTF-8 for the statistics; its first 32 bytes are copied.
+   */
+  const char *name;
+  /**
+   * Bytes per object: at most 256 KiB.
+   */
+  size_t object_size;
+  /**
+   * A power of two, at most 64 KiB; 0 stands for 16.
+   */
+  size_t alignment;
+  /**
+   * Called for every object of a slab when the slab is built, or NULL.
+   */
+  ebb_object_fn construct;
+  /**
+   * Called for every object of a slab when the slab goes back, or NULL.
+   */
+  ebb_object_fn destroy;
+  /**
+   * Handed to both.
+   */
+  void *context;
+} ebb_cache_ops_t;
+
+/**
+ * How full a slab is.
+ */
+typedef struct ebb_occupancy_t {
+  /**
+   * Objects in use, with free ones that a CPU keeps.
+   */
+  size_t in_use;
+  /**
+   * Objects that it has room for.
+   */
+  size_t capacity;
+} ebb_occupancy_t;
+
+/**
+ * Is shown `count` objects of a slab, at least 1 and at most 128, and how full the slab is. Gives 0 to go on, anything else to
+ * stop.
+ */
+typedef int (*ebb_visit_fn)(void *context,
+                            void *const *objects,
+                            size_t count,
+                            const struct ebb_occupancy_t *slab);
+
+/**
+ * What `ebb_get_cache_stats` gives, with the names that `/proc/slabinfo` has. Later versions add fields at the end.
+ */
+typedef struct ebb_cache_stats_t {
+  /**
+   * `sizeof(ebb_cache_stats_t)`, set by the caller.
+   */
+  size_t size;
+  /**
+   * Objects that the program holds.
+   */
+  uint64_t active_objs;
+  /**
+   * Objects that the slabs have room for.
+   */
+  uint64_t num_objs;
+  /**
+   * Bytes per object, as its slabs have them.
+   */
+  uint64_t objsize;
+  /**
+   * Objects per slab.
+   */
+  uint64_t objperslab;
+  /**
+   * Pages of 4 KiB per slab.
+   */
+  uint64_t pagesperslab;
+  /**
+   * Free objects that a CPU keeps at most.
+   */
+  uint64_t limit;
+  /**
+   * Objects that a CPU takes from slabs at once.
+   */
+  uint64_t batchcount;
+  /**
+   * Slabs with objects in use, or kept by a CPU.
+   */
+  uint64_t active_slabs;
+  /**
+   * Slabs.
+   */
+  uint64_t num_slabs;
+  /**
+   * Free objects that CPUs keep, about.
+   */
+  uint64_t sharedavail;
+} ebb_cache_stats_t;
 
 #ifdef __cplusplus
 extern "C" {
@@ -862,6 +975,161 @@ EBB_NOTHROW;
  * Ends `ebb_mode_begin`. Gives 0, or EINVAL when none was begun.
  */
 int ebb_mode_end(int number) EBB_NOTHROW;
+
+/**
+ * Makes an object cache, the kernel's `kmem_cache`: objects of one size in slabs that nothing else lies in, so that memory
+ * comes back when they are freed together. `*out` is the cache.
+ *
+ * An object keeps its state from one use to the next, as in the kernel: `construct` and `destroy` are called when slabs come
+ * and go, not when objects do. They may allocate and free. `destroy` may be called on any thread in the middle of an
+ * allocation that fails otherwise: it waits for no lock. Neither throws nor jumps out.
+ *
+ * Gives 0; or EINVAL when the name is missing or not UTF-8, the alignment is no power of two, or objects are too large; or
+ * ENOMEM. On failure `*out` is as it was.
+ *
+ * # Safety
+ *
+ * `ops` may be read, its name is NULL or a C string, and `out` may be written. The functions may be called with the context by
+ * any thread until `ebb_cache_destroy` has given 0.
+ *
+ */
+EBB_ATTR(nonnull(1, 2))
+int ebb_cache_create(const struct ebb_cache_ops_t *ops,
+                     struct ebb_cache_t **out)
+EBB_NOTHROW;
+
+/**
+ * An object: constructed, or as it was when it was last freed. NULL, and `errno` is ENOMEM, when the memory is not there,
+ * under the budget or at all, and the registered shrinkers cannot make it.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`.
+ *
+ */
+EBB_ATTR(malloc, nonnull(1))
+void *ebb_cache_alloc(struct ebb_cache_t *cache)
+EBB_NOTHROW;
+
+/**
+ * As `ebb_cache_alloc`, on the NUMA node that the kernel calls `node`, and nowhere else.
+ *
+ * # Safety
+ *
+ * As `ebb_cache_alloc`.
+ *
+ */
+EBB_ATTR(malloc, nonnull(1))
+void *ebb_cache_alloc_on_node(struct ebb_cache_t *cache,
+                              uint32_t node)
+EBB_NOTHROW;
+
+/**
+ * An object in a slab that has at least as many in use as that of `object`, for moving what is in it there; NULL, with
+ * `errno` as it was, when no such slab has room. Makes no slab. So the sparsest slabs come free although what is in
+ * them is still wanted.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`, and `object` is an object of it.
+ *
+ */
+EBB_ATTR(malloc, nonnull(1, 2))
+void *ebb_cache_alloc_denser(struct ebb_cache_t *cache,
+                             void *object)
+EBB_NOTHROW;
+
+/**
+ * Frees an object, in the state that `construct` gives if there is one. NULL is allowed and does nothing. `errno` is kept.
+ *
+ * What is recognised as no object of this cache, or free already, ends the program with one line that says so. `free` and
+ * `ebb_free` do the same for an object of any cache; the sized forms must not be used.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`; `object` is NULL or an object of it, and is not used again.
+ *
+ */
+EBB_ATTR(nonnull(1))
+void ebb_cache_free(struct ebb_cache_t *cache,
+                    void *object)
+EBB_NOTHROW;
+
+/**
+ * Gives back what is free: objects that CPUs keep go to their slabs, slabs without objects in use to the free memory.
+ * Says how many bytes of slabs that were. `ebb_purge` then gives all free memory to the operating system.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`.
+ *
+ */
+EBB_ATTR(nonnull(1))
+size_t ebb_cache_shrink(struct ebb_cache_t *cache)
+EBB_NOTHROW;
+
+/**
+ * Ends a cache. Gives 0; or EBUSY, and the cache is as it was, when objects of it are in use. NULL gives 0.
+ *
+ * # Safety
+ *
+ * `cache` is NULL or came from `ebb_cache_create`, and nobody uses it meanwhile, nor at all once this has given 0.
+ */
+int ebb_cache_destroy(struct ebb_cache_t *cache)
+EBB_NOTHROW;
+
+/**
+ * Writes how full the slab of an object is. Gives 0, or EINVAL when it is no object of this cache in use.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`; `occupancy` may be written.
+ *
+ */
+EBB_ATTR(nonnull(1, 3))
+int ebb_cache_occupancy(struct ebb_cache_t *cache,
+                        const void *object,
+                        struct ebb_occupancy_t *occupancy)
+EBB_NOTHROW;
+
+/**
+ * Shows the objects of the sparsest slabs: those that cost the fewest objects to come free. For eviction: a slab gives memory
+ * back only when all of its objects are free. `node` is as the kernel calls it, or -1 for all. Gives how many slabs
+ * were shown, at least in part.
+ *
+ * Each slab is shown once, one with more than 128 objects in several calls one after the other; those come last that
+ * were shown in an earlier round and are as they were. No lock is held meanwhile: `visit` may free and allocate. What it
+ * gets are copies, and others may free these objects at any time. So it looks them up in an index of its own, under a
+ * lock of its own; what is not there was freed, is about to be inserted, or is kept by a CPU. A missing `visit`
+ * gives 0.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`; `visit` may be called with the context.
+ *
+ */
+EBB_ATTR(nonnull(1))
+size_t ebb_cache_sparsest(struct ebb_cache_t *cache,
+                          int node,
+                          ebb_visit_fn visit,
+                          void *context)
+EBB_NOTHROW;
+
+/**
+ * Fills `*stats` with the figures of a cache, as `ebb_get_stats` does with the totals. `ebb_write_stats` has those of all
+ * caches, in the lines of `/proc/slabinfo`.
+ *
+ * Gives 0, or EINVAL when the size is too small for the size field itself.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`; as many bytes as `stats->size` says may be written.
+ *
+ */
+EBB_ATTR(nonnull(1, 2))
+int ebb_get_cache_stats(struct ebb_cache_t *cache,
+                        struct ebb_cache_stats_t *stats)
+EBB_NOTHROW;
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -8,6 +8,7 @@ use crate::node::{self, Node};
 use crate::object_cache::ObjectCache;
 use crate::os::{self, KeepErrno};
 use crate::placement::{Placement, count};
+use crate::sheaf::Sheaf;
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 use crate::topology;
@@ -29,7 +30,10 @@ impl ObjectCache {
         }
         let home = node::node(topology::machine().home_of(cpu));
         let class = self.class();
-        let mut sheaf = place.take().or_else(|| home.empty(class))?;
+        let mut sheaf = match place.take() {
+            Some(sheaf) => sheaf,
+            None => empty_sheaf(home, class)?,
+        };
         sheaf.fill(class, |out| self.home(home.number()).take(out));
         let object = (sheaf.newest() != 0).then(|| sheaf.pop());
         *place = Some(sheaf);
@@ -82,10 +86,7 @@ impl ObjectCache {
         let class = self.class();
         let mut sheaf = match place.take() {
             Some(sheaf) => sheaf,
-            None => {
-                let _errno = KeepErrno::new();
-                node::node(tag.node()).empty(class)?
-            }
+            None => empty_sheaf(node::node(tag.node()), class)?,
         };
         if sheaf.newest() == object {
             return Some(Err((object, Misuse::DoubleFree)));
@@ -147,6 +148,13 @@ impl ObjectCache {
         self.home(tag.node())
             .in_use_beside(tag, self.address(), object)
     }
+}
+
+/// A sheaf without objects, if there is memory for one.
+#[cold]
+fn empty_sheaf(node: &Node, class: usize) -> Option<Sheaf> {
+    let _errno = KeepErrno::new();
+    node.empty(class)
 }
 
 /// The size of the objects of the cache that an object belongs to.

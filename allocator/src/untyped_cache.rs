@@ -125,32 +125,28 @@ impl UntypedCache {
     #[inline]
     #[must_use]
     pub fn alloc(&self) -> Option<NonNull<u8>> {
-        let object = self.cache.0.take().or_else(|| self.alloc_slow(None))?;
+        let object = self.cache.0.take().or_else(|| self.alloc_slow())?;
         NonNull::new(ptr::with_exposed_provenance_mut(object))
+    }
+
+    #[cold]
+    fn alloc_slow(&self) -> Option<usize> {
+        answer(|| self.find_or_build(None))
     }
 
     /// As [`alloc`](Self::alloc), on the NUMA node that the kernel calls `node`, and nowhere else.
     #[must_use]
     pub fn alloc_on_node(&self, node: u32) -> Option<NonNull<u8>> {
-        let number = topology::machine().node_with(node as usize)?;
-        let object = self.alloc_slow(Some(number))?;
-        let at = NonNull::new(ptr::with_exposed_provenance_mut(object))?;
-        if numa::is_there(object, self.cache.0.shape().size, node) {
-            return Some(at);
-        }
-        // SAFETY: new, and seen by nobody else.
-        unsafe { self.free(at) };
-        None
-    }
-
-    #[cold]
-    fn alloc_slow(&self, only: Option<usize>) -> Option<usize> {
-        let errno = KeepErrno::new();
-        let object = self.find_or_build(only);
-        if object.is_none() {
-            errno.out_of_memory();
-        }
-        object
+        let object = answer(|| {
+            let number = topology::machine().node_with(node as usize)?;
+            let object = self.find_or_build(Some(number))?;
+            if numa::is_there(object, self.cache.0.shape().size, node) {
+                return Some(object);
+            }
+            self.cache.0.put(object);
+            None
+        });
+        NonNull::new(ptr::with_exposed_provenance_mut(object?))
     }
 
     /// An object past the sheaves, if need be of a new slab and after reclaim. The slab is built outside all that.
@@ -249,6 +245,16 @@ impl Drop for UntypedCache {
     fn drop(&mut self) {
         caches::close(self.cache.0);
     }
+}
+
+/// What `alloc` answers, with `errno` as it was or at ENOMEM.
+fn answer(alloc: impl FnOnce() -> Option<usize>) -> Option<usize> {
+    let errno = KeepErrno::new();
+    let object = alloc();
+    if object.is_none() {
+        errno.out_of_memory();
+    }
+    object
 }
 
 /// Puts hooks into a block of their own. Nothing, and they are dropped, when there is no memory.

@@ -14,7 +14,7 @@
 //!           |       |                                         |             pressure.rs: how short of memory
 //!           |       |     runtime.rs: throw, new handler      |             shrinker.rs, handle.rs, last_chance.rs: caches in C
 //!           v       |                                         |             scope.rs: what not to do for a while
-//!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+                        |
+//!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+             cache.rs: object caches
 //!           |       |                                                                  |
 //!           v       v                                                                  v
 //!         ebbmalloc::raw                                                           ebbmalloc
@@ -30,6 +30,7 @@
 
 use ebb::EbbMalloc;
 
+pub mod cache;
 pub mod control;
 mod cxx;
 pub mod handle;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files whose public functions are the C interface.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "heap.rs",
     "new.rs",
     "control.rs",
@@ -14,10 +14,11 @@ const SOURCES: [&str; 8] = [
     "last_chance.rs",
     "pressure.rs",
     "scope.rs",
+    "cache.rs",
 ];
 
 /// What C calls the Rust types.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 16] = [
     ("EbbStats", "ebb_stats_t"),
     ("EbbNodeStats", "ebb_node_stats_t"),
     ("EbbShrinker", "ebb_shrinker_t"),
@@ -28,6 +29,12 @@ const NAMES: [(&str, &str); 10] = [
     ("EbbScan", "ebb_scan_fn"),
     ("EbbLastChance", "ebb_last_chance_fn"),
     ("EbbListener", "ebb_listener_fn"),
+    ("EbbCache", "ebb_cache_t"),
+    ("EbbCacheOps", "ebb_cache_ops_t"),
+    ("EbbCacheStats", "ebb_cache_stats_t"),
+    ("EbbObject", "ebb_object_fn"),
+    ("EbbOccupancy", "ebb_occupancy_t"),
+    ("EbbVisit", "ebb_visit_fn"),
 ];
 
 const HEAD: &str = "\

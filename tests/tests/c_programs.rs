@@ -36,6 +36,7 @@ fn quick_start() {
 #[test]
 fn every_function_of_the_header() {
     works("ebb_api.c", &[]);
+    works("caches.c", &[]);
     works("ebb_api.cpp", &[]);
 }
 
