@@ -17,6 +17,8 @@ pub(crate) struct Slabs {
     spare: Option<NonNull<Slab>>,
     /// Rounds of eviction that began: see `sparse`.
     pub(crate) rounds: u32,
+    /// Slabs that were ever built.
+    built: u64,
 }
 
 // SAFETY: the slabs are reached through this alone.
@@ -32,6 +34,7 @@ impl Slabs {
             ring: Ring::new(),
             spare: None,
             rounds: 0,
+            built: 0,
         }
     }
 
@@ -53,6 +56,8 @@ impl Slabs {
     /// # Safety
     /// It is in no ring and no list, alive until it is parted with, and nobody else has a reference to it.
     pub(crate) unsafe fn add(&mut self, slab: NonNull<Slab>) -> usize {
+        self.built += 1;
+        self.pool.slab(slab).number = self.built;
         self.pool.add(slab);
         // SAFETY: the caller's clause.
         unsafe { self.ring.insert(slab) };
@@ -112,7 +117,7 @@ impl Slabs {
 
     /// The slab of an object that is in use. Nothing when it is none of `owner`'s.
     fn slab_of(&mut self, tag: Tag, owner: usize, object: usize) -> Option<NonNull<Slab>> {
-        if span_map::owner(object) != owner {
+        if tag.kind() != Tag::CACHE || span_map::owner(object) != owner {
             return None;
         }
         let slab = span_map::slab_of_object(tag, object)?;

@@ -65,7 +65,6 @@ impl ObjectCache {
             let start = unsafe { slab.as_ref() }.start;
             let node = node::node(span_map::tag(start).node());
             span_map::set_tags(start, shape.slices, Tag::NONE, Tag::NONE);
-            span_map::set_owner(start, shape.slices, 0);
             for object in hooks.into_iter().flat_map(|_| self.objects(start)) {
                 // SAFETY: constructed when the slab was built; all objects of it are free, and the slab is ours.
                 hooks.inspect(|hooks| unsafe { hooks.destroy(object) });

@@ -169,3 +169,30 @@ pub(crate) fn free(object: usize) {
         None => node::report(object, Misuse::NotAnObject),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{caches, start};
+    use ebb_shrinker::Name;
+
+    /// An object that was freed twice can lie in a sheaf when its slab has become another cache's. Seen to fail with the
+    /// owner not looked at in `Slabs::put`.
+    #[test]
+    fn objects_of_others_do_not_come_into_slabs() {
+        assert!(start::ensure());
+        let open = || caches::open(Name::new("test"), 5).unwrap();
+        let (ours, theirs) = (open(), open());
+        let Some(Found::Slices(node, start)) = theirs.find(Placement::near(0)) else {
+            panic!("a slab although there is none");
+        };
+        let object = theirs.build(node, start).unwrap();
+        let (tag, mut gone) = (span_map::tag(object), List::new());
+        let put = ours.put_home(tag, &[object], &mut gone);
+        assert_eq!(put, Err((object, Misuse::NotAnObject)));
+        assert_eq!(theirs.put_home(tag, &[object], &mut gone), Ok(()));
+        theirs.drain(None);
+        caches::close(ours);
+        caches::close(theirs);
+    }
+}

@@ -43,7 +43,7 @@ impl<T: Ringed> Ring<T> {
         unsafe { &mut *member }.neighbours()
     }
 
-    /// Adds a member where the hand comes last.
+    /// Adds a member. The hand comes to it next.
     ///
     /// # Safety
     /// It is in no ring, alive until it is removed, and nobody else has a reference to it or to another member.
@@ -79,11 +79,12 @@ impl<T: Ringed> Ring<T> {
         }
     }
 
-    /// The member at the hand, which moves on to the next.
+    /// Moves the hand on: where it is then.
     pub(crate) fn turn(&mut self) -> Option<NonNull<T>> {
-        let member = NonNull::new(self.hand)?;
-        self.hand = self.of(member.as_ptr()).next;
-        Some(member)
+        if !self.hand.is_null() {
+            self.hand = self.of(self.hand).prev;
+        }
+        NonNull::new(self.hand)
     }
 }
 
@@ -118,11 +119,11 @@ mod tests {
             // SAFETY: fresh members, kept alive by the vector.
             unsafe { ring.insert(*member) };
         }
-        assert_eq!(round(&mut ring), [0, 1, 2, 3]);
+        assert_eq!(round(&mut ring), [3, 2, 1, 0]);
         ring.turn();
-        // SAFETY: a member: the one at the hand.
+        // SAFETY: a member.
         unsafe { ring.remove(at[1]) };
-        assert_eq!(round(&mut ring), [2, 3, 0]);
+        assert_eq!(round(&mut ring), [2, 0, 3]);
         for index in [0, 3, 2] {
             assert_eq!(ring.len(), round(&mut ring).len());
             // SAFETY: a member.

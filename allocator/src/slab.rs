@@ -45,6 +45,8 @@ pub(crate) struct Slab {
     /// How many objects were in use when these were last offered for eviction, and in which round: see `sparse`.
     pub(crate) offered: u32,
     pub(crate) round: u32,
+    /// Which one of its cache's slabs on the node it is, counted as they were built.
+    pub(crate) number: u64,
 }
 
 const _: () = assert!(size_of::<Slab>() <= DESCRIPTOR && UNIT_METADATA.is_multiple_of(PAGE));

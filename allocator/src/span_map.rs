@@ -104,7 +104,7 @@ struct Slabs([Descriptor; REGION_SLICES]);
 #[repr(C, align(128))]
 struct Descriptor {
     slab: UnsafeCell<Slab>,
-    /// The object cache that the slice belongs to, 0 for none.
+    /// The object cache that the slice belongs to, if its tag says that it belongs to one.
     owner: AtomicUsize,
 }
 
@@ -185,7 +185,8 @@ pub(crate) fn set_tags(address: usize, slices: usize, head: Tag, body: Tag) {
     }
 }
 
-/// The object cache that the slice at `address` belongs to; 0 for none.
+/// The object cache that the slice at `address` belongs to, if its tag says that it belongs to one. It may be asked without:
+/// then it is one that is or was, or 0.
 pub(crate) fn owner(address: usize) -> usize {
     let region = region(address);
     // Relaxed: as for `tag`.

@@ -5,10 +5,13 @@
 //!
 //! All slabs of a cache on a node are in a ring. The hand goes over at most [`WINDOW`] of them under the home's lock, and
 //! the [`CHOSEN`] sparsest are offered one by one. In a round each slab is offered once, and those last for which nothing has
-//! come or gone since they were offered in an earlier round: slabs whose objects cannot go must not be in the way.
+//! come or gone since they were offered in an earlier round: slabs whose objects cannot go must not be in the way. Of slabs
+//! equally full the younger come first: what a cache kept through the times lies in old ones.
 //!
 //! What is given out are copies: the addresses of objects that were in use at that moment, with those that lie in a CPU's
 //! sheaf. Nothing keeps others from freeing and allocating afterwards.
+
+use core::cmp::Reverse;
 
 use crate::object_cache::ObjectCache;
 use crate::slab::View;
@@ -23,15 +26,18 @@ const CHOSEN: usize = 32;
 /// The sparsest slabs of a window, by the address where they begin.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
-    /// Objects in use, and the address; the sparsest first.
-    slabs: [(usize, usize); CHOSEN],
+    /// What they are ordered by, and the address.
+    slabs: [(Rank, usize); CHOSEN],
     len: usize,
     given: usize,
 }
 
+/// Objects in use, the fewest first; then the number, the highest first.
+type Rank = (usize, Reverse<u64>);
+
 impl Chosen {
     pub(crate) const NONE: Self = Self {
-        slabs: [(0, 0); CHOSEN],
+        slabs: [((0, Reverse(0)), 0); CHOSEN],
         len: 0,
         given: 0,
     };
@@ -41,15 +47,15 @@ impl Chosen {
     }
 
     /// Keeps a slab if it is sparser than others.
-    fn add(&mut self, in_use: usize, start: usize) {
+    fn add(&mut self, rank: Rank, start: usize) {
         let known = &self.slabs[..self.len];
-        let at = known.partition_point(|(other, _)| *other <= in_use);
+        let at = known.partition_point(|(other, _)| *other <= rank);
         if at == CHOSEN {
             return;
         }
         self.len = (self.len + 1).min(CHOSEN);
         self.slabs[at..self.len].rotate_right(1);
-        self.slabs[at] = (in_use, start);
+        self.slabs[at] = (rank, start);
     }
 }
 
@@ -94,7 +100,7 @@ impl ObjectCache {
                 let in_use = here.in_use();
                 let changed = here.offered as usize != in_use;
                 if in_use > 0 && here.round != round && (changed || all) {
-                    chosen.add(in_use, here.start);
+                    chosen.add((in_use, Reverse(here.number)), here.start);
                 }
             }
             left -= window;
@@ -124,10 +130,12 @@ mod tests {
     fn the_sparsest_are_kept_in_order() {
         let mut chosen = Chosen::NONE;
         let sizes = (0..1000_usize).map(|n| 1 + n * 7919 % 1000);
-        sizes.for_each(|size| chosen.add(size, size * 10));
+        sizes.for_each(|size| chosen.add((size, Reverse(0)), size * 10));
         assert!(chosen.eq((1..=CHOSEN).map(|size| size * 10)));
         let mut few = Chosen::NONE;
-        [5, 3, 9].into_iter().for_each(|size| few.add(size, size));
-        assert!(few.eq([3, 5, 9]));
+        for (size, number) in [(5, 1), (3, 2), (3, 9), (9, 3), (3, 4)] {
+            few.add((size, Reverse(number)), size * 10 + number as usize);
+        }
+        assert!(few.eq([39, 34, 32, 51, 93]), "of equals the younger first");
     }
 }

@@ -88,7 +88,7 @@ fn rust_is_told_too() {
 }
 
 /// Objects of caches: freed twice, as another cache's, from the middle, after their slab is gone, and by size. Seen to fail
-/// with the owner not looked at in `put`, and with the owner looked at only there.
+/// with the owner not looked at in `put`, and with the comparison with the newest object left out there.
 #[test]
 fn caches_are_told_too() {
     use ebbmalloc::raw::UntypedCache;

@@ -129,7 +129,7 @@ fn marks<T: Copy>(slabs: Sparsest<'_, T>) -> Vec<usize> {
 }
 
 /// The sparsest come first; those that nothing came of come last in the next round. Seen to fail with `partition_point`
-/// turned round, and with `changed` left out: the same slabs came first for ever.
+/// turned round, and with `changed` left out.
 #[test]
 fn the_sparsest_come_first() {
     let cache = SlabCache::<Page>::new("sparse").unwrap();
@@ -181,7 +181,7 @@ fn the_sparsest_come_first() {
 }
 
 /// Of what is evicted slab by slab all comes back, of what is evicted at random nothing: the point of it all. Seen to fail
-/// with `sparsest` giving slabs in the order of their addresses reversed by half (every other one).
+/// with the first object of a slab left out of what is shown.
 #[test]
 fn whole_slabs_come_back() {
     alone("whole_slabs_come_back", || {
@@ -214,8 +214,8 @@ fn whole_slabs_come_back() {
     });
 }
 
-/// After an eviction in any order, moving what is left out of the sparsest slabs gives back the rest. Seen to fail with
-/// `take_beside` taking from the emptiest slab.
+/// After an eviction in any order, moving what is left out of the sparsest slabs gives back the rest. Seen to fail (it never
+/// ended) with `take_beside` taking from the emptiest slab.
 #[test]
 fn survivors_move_together() {
     alone("survivors_move_together", || {
@@ -256,8 +256,8 @@ fn survivors_move_together() {
     });
 }
 
-/// Threads that take, hand on, free and shrink, with one that looks at slabs, and others that drain. Seen to fail with the
-/// home's lock left out of `put_home` (counts), and with the owner not cleared before the slices go back.
+/// Threads that take, hand on, free and shrink, with one that looks at slabs and drains. Seen to fail with `drain` giving a
+/// sheaf back to its place after it was emptied.
 #[test]
 fn many_threads_lose_nothing() {
     alone("many_threads_lose_nothing", || {

@@ -1,10 +1,12 @@
 //! The list of shrinkers beside lists under an `RwLock`, under a mutex, and with a grace period: churn, walks, callbacks that
-//! hang, removal under fire, and whether a request ever fails while there is something to free.
+//! hang, removal under fire, and whether a request ever fails while there is something to free. And what comes back of what a
+//! cache evicts.
 //!
 //! `cargo run --release -p ebb-benches --bin shrinkers [-- seconds [name...]]`: so many seconds for each measurement, one
 //! unless said. What is compared takes turns within a run, many times and for a short while each; shown is the median.
 
 mod cases;
+mod eviction;
 mod lists;
 mod waits;
 
@@ -266,6 +268,9 @@ fn main() {
     }
     if wanted("B4") {
         waits::blocked(time);
+    }
+    if wanted("B6") {
+        eviction::run();
     }
     if wanted("B7") {
         cases::run(1_000_000);
