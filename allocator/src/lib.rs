@@ -39,7 +39,8 @@
 //!
 //! - A program: [`EbbMalloc`] as its global allocator; [`set_budget`], or `EBB_BUDGET=256M` in its environment
 //!   ([`init_from_environment`] has all variables).
-//! - A cache: [`Shrink`], whose documentation says what the two functions may do, and [`register`].
+//! - A cache: [`Shrink`], whose documentation says what the two functions may do, and [`register`]; [`SlabCache`], so that
+//!   what it evicts comes back.
 //! - Whoever watches: [`stats()`], [`Registration::stats`], [`write_stats`]; [`pressure()`] and
 //!   [`on_pressure`]; [`shrinkers`], to scan them by hand.
 //! - Bindings and code that manages memory by hand: [`raw`].
@@ -113,7 +114,8 @@
 //! | | `slab_cache` |
 //!
 //! To follow one allocation read `global`, `heap`, `cpus`, `node`, `pool`, `arena`, `units`,
-//! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`.
+//! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`; object caches begin at
+//! `object_cache`.
 
 mod account;
 mod arena;
