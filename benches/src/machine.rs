@@ -12,7 +12,7 @@ use nix::sys::time::TimeValLike;
 #[derive(Debug)]
 pub struct Watch {
     begin: Instant,
-    /// Processor seconds of everybody, and of our children.
+    /// Processor seconds of everybody, and of us and our children.
     all: f64,
     own: f64,
 }
@@ -57,13 +57,14 @@ fn all() -> f64 {
     (figures.iter().sum::<f64>() - idle) / 100.0
 }
 
-/// Processor seconds that our children have used.
+/// Processor seconds that we and our children have used.
 fn own() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_CHILDREN);
-    usage.map_or(0.0, |usage| {
-        let time = usage.user_time() + usage.system_time();
-        time.num_microseconds() as f64 / 1e6
-    })
+    let used = |whose| {
+        getrusage(whose).map_or(0, |usage| {
+            (usage.user_time() + usage.system_time()).num_microseconds()
+        })
+    };
+    (used(UsageWho::RUSAGE_SELF) + used(UsageWho::RUSAGE_CHILDREN)) as f64 / 1e6
 }
 
 /// Lines that say where and when the figures were taken.

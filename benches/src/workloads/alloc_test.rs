@@ -4,26 +4,17 @@
 //! Stresses realistic sizes over a heap larger than the processor's caches. Some places are chosen far more often
 //! than others. The idea: the allocator test that "No Bugs" Hare describes on ithare.com, 2018.
 
-use super::piece::Piece;
-use super::{Load, Workload};
-use crate::Random;
+use super::Load;
+use super::piece::{Piece, free_all};
 
 /// Places in all.
 const PLACES: usize = 400_000;
 /// Choices in all.
 const WORK: usize = 10_000_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "alloc-test",
-    stresses: "random replacement over a large set of realistic sizes",
-    threads: &[1, 4],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let (places, work) = (load.share(PLACES), load.share(WORK));
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut blocks: Vec<Option<Piece>> = (0..places).map(|_| None).collect();
         let mut sum = 0;
         for _ in 0..work {
@@ -37,6 +28,6 @@ fn run(load: &Load) -> u64 {
                 }
             }
         }
-        sum + blocks.into_iter().flatten().map(Piece::free).sum::<u64>()
+        sum + free_all(blocks.into_iter().flatten())
     })
 }

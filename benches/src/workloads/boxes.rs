@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 
-use super::{ANY, Load, Workload};
+use super::Load;
 use crate::Random;
 
 /// Boxes of one thread in use at a time.
@@ -45,31 +45,9 @@ impl Node {
     }
 }
 
-pub(super) const LIFO: Workload = Workload {
-    name: "boxes-lifo",
-    stresses: "boxes dropped in the opposite order",
-    threads: ANY,
-    run: lifo,
-};
-
-pub(super) const FIFO: Workload = Workload {
-    name: "boxes-fifo",
-    stresses: "boxes dropped in the order they came",
-    threads: ANY,
-    run: fifo,
-};
-
-pub(super) const RANDOM: Workload = Workload {
-    name: "boxes-random",
-    stresses: "boxes dropped in random order",
-    threads: ANY,
-    run: random,
-};
-
-fn lifo(load: &Load) -> u64 {
+pub(super) fn lifo(load: &Load) -> u64 {
     let work = load.share(WORK);
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut nodes = Vec::with_capacity(IN_USE);
         let mut sum: u64 = 0;
         for _ in 0..(work / IN_USE).max(1) {
@@ -82,10 +60,9 @@ fn lifo(load: &Load) -> u64 {
     })
 }
 
-fn fifo(load: &Load) -> u64 {
+pub(super) fn fifo(load: &Load) -> u64 {
     let work = load.share(WORK);
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut nodes = VecDeque::with_capacity(IN_USE + 1);
         let mut sum: u64 = 0;
         for _ in 0..work {
@@ -98,10 +75,9 @@ fn fifo(load: &Load) -> u64 {
     })
 }
 
-fn random(load: &Load) -> u64 {
+pub(super) fn random(load: &Load) -> u64 {
     let work = load.share(WORK);
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut nodes: Vec<Node> = (0..IN_USE).map(|_| Node::new(&mut random)).collect();
         let mut sum: u64 = 0;
         for _ in 0..work {

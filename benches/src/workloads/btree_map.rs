@@ -4,25 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use super::{ANY, Load, Workload};
-use crate::Random;
+use super::Load;
 
 /// Keys that can occur, all threads together.
 const KEYS: usize = 300_000;
 /// Steps in all.
 const WORK: usize = 2_500_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "btree-map",
-    stresses: "ordered maps under churn: nodes of a few hundred bytes",
-    threads: ANY,
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let (keys, work) = (load.share(KEYS), load.share(WORK));
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut map: BTreeMap<usize, Box<[u8]>> = BTreeMap::new();
         let mut sum = 0;
         for step in 0..work {

@@ -5,25 +5,18 @@
 
 use std::sync::Mutex;
 
+use super::Load;
 use super::cache_thrash::{new_word, scribble};
-use super::{Load, Workload};
 
 /// Blocks in all, after the first.
 const WORK: usize = 400_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "cache-scratch",
-    stresses: "passive false sharing: neighbours handed to different threads",
-    threads: &[1, 4],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let rounds = load.share(WORK);
     let words: Vec<_> = (0..load.threads())
         .map(|_| Mutex::new(Some(new_word())))
         .collect();
-    load.on_threads(|number| {
+    load.on_threads(|number, _| {
         let handed = words[number].lock().expect("nobody panics").take();
         let first = handed.map_or(0, |word| scribble(&word));
         first + (0..rounds).map(|_| scribble(&new_word())).sum::<u64>()

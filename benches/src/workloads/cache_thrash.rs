@@ -5,23 +5,16 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Load, Workload};
+use super::Load;
 
 /// Blocks in all.
 const WORK: usize = 400_000;
 /// Writes to each block.
 const WRITES: u64 = 2_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "cache-thrash",
-    stresses: "active false sharing: neighbours allocated by different threads",
-    threads: &[1, 4],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let rounds = load.share(WORK);
-    load.on_threads(|_| (0..rounds).map(|_| scribble(&new_word())).sum())
+    load.on_threads(|_, _| (0..rounds).map(|_| scribble(&new_word())).sum())
 }
 
 /// A small block to write to.

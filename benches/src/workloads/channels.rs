@@ -6,7 +6,7 @@
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 
-use super::{Load, Workload};
+use super::Load;
 use crate::Random;
 
 /// Producers for each consumer, at most.
@@ -23,14 +23,7 @@ struct Message {
     priority: Box<u64>,
 }
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "channel",
-    stresses: "owned messages through a channel between threads",
-    threads: &[2, 8, 64],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let threads = load.threads().max(2);
     let groups = threads.div_ceil(PRODUCERS + 1);
     let messages = (load.amount(WORK) / (threads - groups)).max(1);

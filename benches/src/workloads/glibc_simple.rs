@@ -3,31 +3,24 @@
 //! Stresses the fast path, and what happens just past the end of an allocator's cache. The idea: `bench-malloc-simple`
 //! of glibc's benchtests, as its head describes it.
 
-use super::piece::Piece;
-use super::{Load, Workload};
+use super::Load;
+use super::piece::{Piece, free_all};
 
 /// Blocks in all for each size.
 const WORK: usize = 16_000_000;
 const ROWS: [usize; 4] = [25, 100, 400, 1_600];
 const SIZES: [usize; 3] = [16, 128, 1024];
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "glibc-simple",
-    stresses: "short rows of one size, allocated and freed in order",
-    threads: &[1],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let work = load.share(WORK);
-    load.on_threads(|_| {
+    load.on_threads(|_, _| {
         let mut blocks = Vec::with_capacity(1_600);
         let mut sum = 0;
         for size in SIZES {
             for row in ROWS {
                 for _ in 0..(work / ROWS.len() / row).max(1) {
                     blocks.extend((0..row).map(|_| Piece::new(size)));
-                    sum += blocks.drain(..).map(Piece::free).sum::<u64>();
+                    sum += free_all(blocks.drain(..));
                 }
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! Stresses `realloc` of large blocks that cannot grow in place for ever: copying against `mremap`.
 
-use super::{Load, Workload};
+use super::Load;
 use crate::Random;
 
 /// Buffers that one thread fills side by side.
@@ -11,19 +11,9 @@ const BUFFERS: usize = 8;
 /// Buffers in all.
 const WORK: usize = 320;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "growth",
-    stresses: "buffers that grow to megabytes side by side",
-    threads: &[1, 4],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let rounds = (load.share(WORK) / BUFFERS).max(1);
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
-        (0..rounds).map(|_| fill(&mut random)).sum()
-    })
+    load.on_threads(|_, mut random| (0..rounds).map(|_| fill(&mut random)).sum())
 }
 
 fn fill(random: &mut Random) -> u64 {

@@ -4,25 +4,16 @@
 
 use std::collections::HashMap;
 
-use super::{ANY, Load, Workload};
-use crate::Random;
+use super::Load;
 
 /// Keys that can occur, all threads together.
 const KEYS: usize = 200_000;
 /// Steps in all.
 const WORK: usize = 2_000_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "hash-map",
-    stresses: "hash maps with owned keys under churn: large tables, small keys",
-    threads: ANY,
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let (keys, work) = (load.share(KEYS), load.share(WORK));
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut map: HashMap<String, Vec<u32>> = HashMap::new();
         let mut sum = 0;
         for step in 0..work {

@@ -4,24 +4,17 @@
 
 use serde_json::{Value, json};
 
+use super::Load;
 use super::strings::text;
-use super::{ANY, Load, Workload};
 use crate::Random;
 
 /// Documents in all.
 const WORK: usize = 1_500;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "json",
-    stresses: "JSON parsed, changed and written (serde_json)",
-    threads: ANY,
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let work = load.share(WORK);
     let document = document().to_string();
-    load.on_threads(|number| {
+    load.on_threads(|number, _| {
         (0..work)
             .map(|round| treat(&document, number + round))
             .sum()

@@ -5,8 +5,8 @@
 
 use std::thread;
 
-use super::piece::Piece;
-use super::{Load, Workload};
+use super::Load;
+use super::piece::{Piece, free_all, replace};
 use crate::Random;
 
 /// Blocks that each thread owns.
@@ -16,18 +16,11 @@ const LIFE: usize = 50_000;
 /// Replacements in all.
 const WORK: usize = 30_000_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "larson",
-    stresses: "a server's threads that end and leave their blocks to others",
-    threads: &[1, 4, 64],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let work = load.share(WORK);
-    load.on_threads(|number| {
+    load.on_threads(|_, random| {
         let mut lane = Lane {
-            random: Random::new(number as u64),
+            random,
             blocks: Vec::new(),
             sum: 0,
         };
@@ -38,7 +31,7 @@ fn run(load: &Load) -> u64 {
             lane = heir.join().expect("a lane does not panic");
             left -= life;
         }
-        lane.sum + lane.blocks.into_iter().map(Piece::free).sum::<u64>()
+        lane.sum + free_all(lane.blocks)
     })
 }
 
@@ -52,19 +45,13 @@ struct Lane {
 impl Lane {
     fn live(mut self, replacements: usize) -> Self {
         while self.blocks.len() < BLOCKS {
-            let block = self.block();
-            self.blocks.push(block);
+            self.blocks.push(block(&mut self.random));
         }
-        for _ in 0..replacements {
-            let place = self.random.below(BLOCKS);
-            let new = self.block();
-            self.sum += std::mem::replace(&mut self.blocks[place], new).free();
-        }
+        self.sum += replace(&mut self.blocks, replacements, &mut self.random, block);
         self
     }
+}
 
-    fn block(&mut self) -> Piece {
-        let size = self.random.between(8, 1000);
-        Piece::new(size)
-    }
+fn block(random: &mut Random) -> Piece {
+    Piece::new(random.between(8, 1000))
 }

@@ -15,6 +15,7 @@ mod glibc_simple;
 mod glibc_thread;
 mod growth;
 mod hash_map;
+mod heap;
 mod json;
 mod larson;
 mod load;
@@ -44,40 +45,192 @@ pub struct Workload {
     pub run: fn(&Load) -> u64,
 }
 
+const fn workload(
+    name: &'static str,
+    stresses: &'static str,
+    threads: &'static [usize],
+    run: fn(&Load) -> u64,
+) -> Workload {
+    Workload {
+        name,
+        stresses,
+        threads,
+        run,
+    }
+}
+
 /// The thread counts of what any Rust program does.
 const ANY: &[usize] = &[1, 4, 64];
 
-/// All workloads, the classic ones first.
-pub const WORKLOADS: &[Workload] = &[
-    larson::WORKLOAD,
-    xmalloc::WORKLOAD,
-    cache_scratch::WORKLOAD,
-    cache_thrash::WORKLOAD,
-    sh6::WORKLOAD,
-    sh8::WORKLOAD,
-    mstress::WORKLOAD,
-    alloc_test::WORKLOAD,
-    glibc_simple::WORKLOAD,
-    glibc_thread::WORKLOAD,
-    malloc_large::WORKLOAD,
-    vectors::WORKLOAD,
-    strings::WORKLOAD,
-    hash_map::WORKLOAD,
-    btree_map::WORKLOAD,
-    boxes::LIFO,
-    boxes::FIFO,
-    boxes::RANDOM,
-    channels::WORKLOAD,
-    growth::WORKLOAD,
-    json::WORKLOAD,
-    regexes::WORKLOAD,
-    sleepers::WORKLOAD,
+const CLASSIC: &[Workload] = &[
+    workload(
+        "larson",
+        "a server's threads that end and leave their blocks to others",
+        ANY,
+        larson::run,
+    ),
+    workload(
+        "xmalloc",
+        "producers and consumers: every block is freed by another thread",
+        &[2, 8, 64],
+        xmalloc::run,
+    ),
+    workload(
+        "cache-scratch",
+        "passive false sharing: neighbours handed to different threads",
+        &[1, 4],
+        cache_scratch::run,
+    ),
+    workload(
+        "cache-thrash",
+        "active false sharing: neighbours allocated by different threads",
+        &[1, 4],
+        cache_thrash::run,
+    ),
+    workload(
+        "sh6",
+        "bulk: thousands of blocks filled, then freed in other orders",
+        &[1, 4],
+        sh6::run,
+    ),
+    workload(
+        "sh8",
+        "bulk, half of it freed by the neighbour thread",
+        &[2, 8],
+        sh8::run,
+    ),
+    workload(
+        "mstress",
+        "mixed lives and sizes, exchanged between threads that come and go",
+        &[1, 4, 16],
+        mstress::run,
+    ),
+    workload(
+        "alloc-test",
+        "random replacement over a large set of realistic sizes",
+        &[1, 4],
+        alloc_test::run,
+    ),
+    workload(
+        "glibc-simple",
+        "short rows of one size, allocated and freed in order",
+        &[1],
+        glibc_simple::run,
+    ),
+    workload(
+        "glibc-thread",
+        "random replacement over a small set for each thread",
+        &[1, 4, 16],
+        glibc_thread::run,
+    ),
+    workload(
+        "malloc-large",
+        "blocks of 5 to 25 MiB",
+        &[1],
+        malloc_large::run,
+    ),
 ];
+
+const RUST: &[Workload] = &[
+    workload(
+        "vec",
+        "vectors that grow by pushing, of all final lengths",
+        ANY,
+        vectors::run,
+    ),
+    workload(
+        "string",
+        "text split, formatted and joined: tiny blocks",
+        ANY,
+        strings::run,
+    ),
+    workload(
+        "hash-map",
+        "hash maps with owned keys under churn: large tables, small keys",
+        ANY,
+        hash_map::run,
+    ),
+    workload(
+        "btree-map",
+        "ordered maps under churn: nodes of a few hundred bytes",
+        ANY,
+        btree_map::run,
+    ),
+    workload(
+        "boxes-lifo",
+        "boxes dropped in the opposite order",
+        ANY,
+        boxes::lifo,
+    ),
+    workload(
+        "boxes-fifo",
+        "boxes dropped in the order they came",
+        ANY,
+        boxes::fifo,
+    ),
+    workload(
+        "boxes-random",
+        "boxes dropped in random order",
+        ANY,
+        boxes::random,
+    ),
+    workload(
+        "channel",
+        "owned messages through a channel between threads",
+        &[2, 8, 64],
+        channels::run,
+    ),
+    workload(
+        "growth",
+        "buffers that grow to megabytes side by side",
+        &[1, 4],
+        growth::run,
+    ),
+    workload(
+        "json",
+        "JSON parsed, changed and written (serde_json)",
+        ANY,
+        json::run,
+    ),
+    workload(
+        "regex",
+        "expressions compiled and searched for (regex)",
+        ANY,
+        regexes::run,
+    ),
+];
+
+const SLEEPERS: &[Workload] = &[workload(
+    "sleepers",
+    "threads that allocate a little and sleep: look at the RSS",
+    &[10_000],
+    sleepers::run,
+)];
+
+/// A live heap of any size on any number of threads; measured by itself, over many of both.
+pub const HEAP: Workload = workload(
+    "heap",
+    "a live heap of a given size under random replacement",
+    &[1],
+    heap::run,
+);
+
+/// All workloads but [`HEAP`], in groups that have means of their own.
+pub const GROUPS: &[(&str, &[Workload])] = &[
+    ("classic workloads", CLASSIC),
+    ("Rust workloads", RUST),
+    ("sleeping threads", SLEEPERS),
+];
+
+/// All workloads but [`HEAP`].
+pub fn all() -> impl Iterator<Item = &'static Workload> {
+    GROUPS.iter().flat_map(|(_, workloads)| workloads.iter())
+}
 
 /// The workload of that name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Workload> {
-    WORKLOADS.iter().find(|workload| workload.name == name)
+    all().chain([&HEAP]).find(|workload| workload.name == name)
 }
 
 #[cfg(test)]
@@ -87,7 +240,7 @@ mod tests {
     /// Seen to fail when `sh8` did not free what was left in the letterboxes at the end.
     #[test]
     fn checksums_depend_on_nothing_but_the_work() {
-        for workload in WORKLOADS {
+        for workload in all().chain([&HEAP]) {
             for threads in [1, 3] {
                 let load = Load::new(threads, 1);
                 let first = (workload.run)(&load);

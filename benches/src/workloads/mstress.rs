@@ -6,8 +6,8 @@
 
 use std::sync::Mutex;
 
-use super::piece::Piece;
-use super::{Load, Workload};
+use super::Load;
+use super::piece::{Piece, free_all};
 use crate::Random;
 
 /// Places where threads exchange blocks.
@@ -20,25 +20,18 @@ const WORK: usize = 16_000_000;
 /// Where threads exchange blocks.
 type Places = Vec<Mutex<Option<Piece>>>;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "mstress",
-    stresses: "mixed lives and sizes, exchanged between threads that come and go",
-    threads: &[1, 4, 16],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let work = (load.share(WORK) / GENERATIONS).max(1);
     let places: Places = (0..PLACES).map(|_| Mutex::new(None)).collect();
     let mut sum = 0;
     for generation in 0..GENERATIONS {
         let seed = generation * load.threads();
-        sum += load.on_threads(|number| live(seed + number, work, &places));
+        sum += load.on_threads(|number, _| live(seed + number, work, &places));
     }
     let left = places
         .into_iter()
         .filter_map(|place| place.into_inner().ok()?);
-    sum + left.map(Piece::free).sum::<u64>()
+    sum + free_all(left)
 }
 
 fn live(seed: usize, work: usize, places: &Places) -> u64 {
@@ -62,7 +55,7 @@ fn live(seed: usize, work: usize, places: &Places) -> u64 {
             sum += short.swap_remove(chosen).free();
         }
     }
-    sum + short.into_iter().chain(long).map(Piece::free).sum::<u64>()
+    sum + free_all(short.into_iter().chain(long))
 }
 
 /// Mostly small, one in 200 up to 32 KiB, one in 20,000 up to 1 MiB.

@@ -2,6 +2,8 @@
 
 use std::mem::MaybeUninit;
 
+use crate::Random;
+
 /// A block of bytes of which only the first and the last are written.
 pub(super) struct Piece(Box<[MaybeUninit<u8>]>);
 
@@ -39,4 +41,36 @@ impl Piece {
         );
         u64::from(first)
     }
+}
+
+/// Replaces blocks at random, so many times, by `new` ones; the sum of the marks of those that are freed.
+pub(super) fn replace(
+    blocks: &mut [Piece],
+    times: usize,
+    random: &mut Random,
+    new: impl Fn(&mut Random) -> Piece,
+) -> u64 {
+    let mut sum = 0;
+    for _ in 0..times {
+        let place = random.below(blocks.len());
+        let block = new(random);
+        sum += std::mem::replace(&mut blocks[place], block).free();
+    }
+    sum
+}
+
+/// Fills a set of `count` blocks, replaces some at random, so many times, and frees all; the sum of their marks.
+pub(super) fn churn(
+    count: usize,
+    times: usize,
+    mut random: Random,
+    new: impl Fn(&mut Random) -> Piece,
+) -> u64 {
+    let mut blocks: Vec<Piece> = (0..count).map(|_| new(&mut random)).collect();
+    replace(&mut blocks, times, &mut random, new) + free_all(blocks)
+}
+
+/// Frees all blocks; the sum of their marks.
+pub(super) fn free_all(blocks: impl IntoIterator<Item = Piece>) -> u64 {
+    blocks.into_iter().map(Piece::free).sum()
 }

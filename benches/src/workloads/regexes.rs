@@ -4,8 +4,8 @@
 
 use regex::Regex;
 
+use super::Load;
 use super::strings::text;
-use super::{ANY, Load, Workload};
 use crate::Random;
 
 /// Compilations in all.
@@ -20,17 +20,10 @@ const PATTERNS: [&str; 6] = [
     r"(?P<first>\w)(?P<rest>\w{7,})",
 ];
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "regex",
-    stresses: "expressions compiled and searched for (regex)",
-    threads: ANY,
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let work = load.share(WORK);
     let text = text(&mut Random::new(1), 200);
-    load.on_threads(|_| {
+    load.on_threads(|_, _| {
         (0..work)
             .map(|round| search(PATTERNS[round % PATTERNS.len()], &text))
             .sum()

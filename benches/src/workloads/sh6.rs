@@ -4,8 +4,8 @@
 //! again: a program that gets them in random order misses its own caches.
 //! The idea: MicroQuill's SmartHeap benchmark of the same number, as others have described it.
 
-use super::piece::Piece;
-use super::{Load, Workload};
+use super::Load;
+use super::piece::{Piece, free_all};
 use crate::Random;
 
 /// Blocks in one filling.
@@ -13,17 +13,9 @@ pub(super) const FILLING: usize = 20_000;
 /// Fillings in all.
 const WORK: usize = 800;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "sh6",
-    stresses: "bulk: thousands of blocks filled, then freed in other orders",
-    threads: &[1, 4],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let fillings = load.share(WORK);
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut kept = Vec::new();
         let mut sum = 0;
         for round in 0..fillings {
@@ -90,5 +82,5 @@ pub(super) fn free(mut blocks: Vec<Piece>, order: Order, random: &mut Random) ->
             }
         }
     }
-    blocks.into_iter().map(Piece::free).sum()
+    free_all(blocks)
 }

@@ -5,10 +5,9 @@
 
 use std::sync::Mutex;
 
-use super::piece::Piece;
+use super::Load;
+use super::piece::{Piece, free_all};
 use super::sh6::{FILLING, Order, fill, free};
-use super::{Load, Workload};
-use crate::Random;
 
 /// Fillings in all.
 const WORK: usize = 1_200;
@@ -16,18 +15,10 @@ const WORK: usize = 1_200;
 /// What neighbours have left for a thread.
 type Letterbox = Mutex<Vec<Vec<Piece>>>;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "sh8",
-    stresses: "bulk, half of it freed by the neighbour thread",
-    threads: &[2, 8],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let fillings = load.share(WORK);
     let boxes: Vec<Letterbox> = (0..load.threads()).map(|_| Letterbox::default()).collect();
-    let sum = load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    let sum = load.on_threads(|number, mut random| {
         let neighbour = &boxes[(number + 1) % boxes.len()];
         let mut sum = 0;
         for round in 0..fillings {
@@ -45,5 +36,5 @@ fn run(load: &Load) -> u64 {
 /// Frees what has been left so far; the sum of the marks.
 fn empty(letterbox: &Letterbox) -> u64 {
     let parcels = std::mem::take(&mut *letterbox.lock().expect("nobody panics"));
-    parcels.into_iter().flatten().map(Piece::free).sum()
+    free_all(parcels.into_iter().flatten())
 }

@@ -5,8 +5,8 @@
 use std::sync::Barrier;
 use std::thread;
 
-use super::piece::Piece;
-use super::{Load, Workload};
+use super::Load;
+use super::piece::{Piece, free_all};
 use crate::Random;
 
 /// Blocks of each thread: a few hundred bytes to a few kilobytes in all.
@@ -14,14 +14,7 @@ const BLOCKS: usize = 20;
 /// Bytes for the stack of a thread. Only the pages it touches become resident.
 const STACK: usize = 64 << 10;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "sleepers",
-    stresses: "threads that allocate a little and sleep: look at the RSS",
-    threads: &[10_000],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let threads = load.amount(load.threads());
     let all = Barrier::new(threads);
     thread::scope(|scope| {
@@ -50,7 +43,7 @@ fn sleep(number: usize, all: &Barrier) -> u64 {
     // A tenth of them lives on.
     let mut blocks = blocks.into_iter();
     let kept: Vec<Piece> = blocks.by_ref().take(BLOCKS / 10).collect();
-    let freed: u64 = blocks.map(Piece::free).sum();
+    let freed = free_all(blocks);
     all.wait();
-    freed + kept.into_iter().map(Piece::free).sum::<u64>()
+    freed + free_all(kept)
 }

@@ -4,25 +4,15 @@
 
 use std::fmt::Write;
 
-use super::{ANY, Load, Workload};
+use super::Load;
 use crate::Random;
 
 /// Texts in all.
 const WORK: usize = 3_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "string",
-    stresses: "text split, formatted and joined: tiny blocks",
-    threads: ANY,
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let work = load.share(WORK);
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
-        (0..work).map(|_| treat(&text(&mut random, 500))).sum()
-    })
+    load.on_threads(|_, mut random| (0..work).map(|_| treat(&text(&mut random, 500))).sum())
 }
 
 /// So many words of 1 to 12 letters, a line break now and then.

@@ -2,7 +2,7 @@
 //!
 //! Stresses growth through all size classes, and frees whose size the program knows.
 
-use super::{ANY, Load, Workload};
+use super::Load;
 use crate::Random;
 
 /// Vectors in use by each thread.
@@ -10,17 +10,9 @@ const IN_USE: usize = 100;
 /// Vectors in all.
 const WORK: usize = 4_000_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "vec",
-    stresses: "vectors that grow by pushing, of all final lengths",
-    threads: ANY,
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let work = load.share(WORK);
-    load.on_threads(|number| {
-        let mut random = Random::new(number as u64);
+    load.on_threads(|_, mut random| {
         let mut vectors: Vec<Vec<u64>> = vec![Vec::new(); IN_USE];
         let mut sum = 0;
         for place in (0..IN_USE).cycle().take(work) {

@@ -6,8 +6,8 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::piece::Piece;
-use super::{Load, Workload};
+use super::Load;
+use super::piece::{Piece, free_all};
 use crate::Random;
 
 /// Blocks in a parcel, which travels as a whole.
@@ -17,14 +17,7 @@ const UNDER_WAY: usize = 32;
 /// Blocks in all.
 const WORK: usize = 30_000_000;
 
-pub(super) const WORKLOAD: Workload = Workload {
-    name: "xmalloc",
-    stresses: "producers and consumers: every block is freed by another thread",
-    threads: &[2, 8, 64],
-    run,
-};
-
-fn run(load: &Load) -> u64 {
+pub(super) fn run(load: &Load) -> u64 {
     let pairs = (load.threads() / 2).max(1);
     let parcels = (load.amount(WORK) / PARCEL / pairs).max(1);
     let (senders, receivers): (Vec<_>, Vec<_>) =
@@ -58,5 +51,5 @@ fn produce(number: usize, parcels: usize, consumers: &[SyncSender<Vec<Piece>>]) 
 }
 
 fn consume(parcels: &Receiver<Vec<Piece>>) -> u64 {
-    parcels.iter().flatten().map(Piece::free).sum()
+    free_all(parcels.iter().flatten())
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::contest::{Contest, Results};
-use crate::summary::{FIGURES, Figure, Spread, mean};
+use crate::summary::{FIGURES, Spread, mean};
 
 /// A bar and its label.
 struct Bar {
@@ -14,13 +14,14 @@ struct Bar {
     spread: Spread,
 }
 
-/// Draws the four figures side by side, a bar for each contestant.
+/// Draws the four figures side by side, a bar for each contestant; a row for each group.
 pub(crate) fn draw(
     file: &Path,
     contest: &Contest,
     results: &Results,
 ) -> Result<(), Box<dyn Error>> {
-    let height = 100 + 28 * contest.contestants.len() as u32;
+    let groups = contest.groups();
+    let height = 40 + groups.len() as u32 * (80 + 28 * contest.contestants.len() as u32);
     let canvas = SVGBackend::new(file, (1280, height)).into_drawing_area();
     canvas.fill(&WHITE)?;
     let canvas = canvas.titled(
@@ -30,19 +31,22 @@ pub(crate) fn draw(
         ),
         ("sans-serif", 20),
     )?;
-    for (area, of) in canvas.split_evenly((1, FIGURES.len())).iter().zip(FIGURES) {
-        let bars = contest
-            .contestants
-            .iter()
-            .enumerate()
-            .filter_map(|(number, contestant)| {
-                let spread = mean(contest, results, number, of)?;
-                Some(Bar {
-                    name: contestant.name.clone(),
-                    spread,
-                })
-            });
-        panel(area, of, &bars.collect::<Vec<_>>())?;
+    let areas = canvas.split_evenly((groups.len(), FIGURES.len()));
+    let panels = groups
+        .iter()
+        .flat_map(|group| FIGURES.map(|of| (group, of)));
+    for (area, ((group, cases), of)) in areas.iter().zip(panels) {
+        let contestants = contest.contestants.iter().enumerate();
+        let bars = contestants.filter_map(|(number, contestant)| {
+            let spread = mean(contest, results, cases, number, of)?;
+            let name = contestant.name.clone();
+            Some(Bar { name, spread })
+        });
+        panel(
+            area,
+            &format!("{group}: {}", of.name),
+            &bars.collect::<Vec<_>>(),
+        )?;
     }
     canvas.present()?;
     Ok(())
@@ -50,13 +54,13 @@ pub(crate) fn draw(
 
 fn panel(
     area: &DrawingArea<SVGBackend, plotters::coord::Shift>,
-    of: Figure,
+    caption: &str,
     bars: &[Bar],
 ) -> Result<(), Box<dyn Error>> {
     let end = bars.iter().map(|bar| bar.spread.max).fold(1.0, f64::max) * 1.3;
     let rows = bars.len() as f64;
     let mut chart = ChartBuilder::on(area)
-        .caption(of.name, ("sans-serif", 16))
+        .caption(caption, ("sans-serif", 16))
         .margin(8)
         .x_label_area_size(24)
         .build_cartesian_2d(0.0..end, rows..0.0)?;

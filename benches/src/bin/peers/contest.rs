@@ -25,8 +25,12 @@ pub(crate) struct Contestant {
 /// What is run with each of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
+    /// Cases of one group have a mean of their own.
+    pub(crate) group: String,
     pub(crate) name: String,
     pub(crate) command: Vec<OsString>,
+    /// Where it stands on the axis of its group, if it is one of many sizes.
+    pub(crate) at: Option<f64>,
 }
 
 /// All that is to be run. Ratios are to the first contestant.
@@ -92,6 +96,18 @@ impl Contest {
                 .unwrap_or_else(|| "there is nothing to run".into()));
         }
         Ok(results)
+    }
+
+    /// The groups, in order, each with the numbers of its cases.
+    pub(crate) fn groups(&self) -> Vec<(&str, Vec<usize>)> {
+        let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
+        for (number, case) in self.cases.iter().enumerate() {
+            match groups.iter_mut().find(|(name, _)| *name == case.group) {
+                Some((_, cases)) => cases.push(number),
+                None => groups.push((&case.group, vec![number])),
+            }
+        }
+        groups
     }
 
     fn turn(&self, case: usize, contestant: usize, results: &mut Results) {

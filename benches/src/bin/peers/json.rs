@@ -16,15 +16,10 @@ pub(crate) fn text(contest: &Contest, results: &Results, machine: &[String]) -> 
 
 fn contestant(contest: &Contest, results: &Results, number: usize) -> Value {
     let contestant = &contest.contestants[number];
-    let means: serde_json::Map<String, Value> = FIGURES
-        .iter()
-        .filter_map(|&of| {
-            let mean = mean(contest, results, number, of)?;
-            Some((
-                of.name.to_owned(),
-                json!({ "mean": mean.median, "min": mean.min, "max": mean.max }),
-            ))
-        })
+    let means: serde_json::Map<String, Value> = contest
+        .groups()
+        .into_iter()
+        .map(|(group, cases)| (group.into(), means(contest, results, &cases, number)))
         .collect();
     let cases: serde_json::Map<String, Value> = (0..contest.cases.len())
         .map(|case| {
@@ -40,6 +35,17 @@ fn contestant(contest: &Contest, results: &Results, number: usize) -> Value {
         "ratio to the first": means,
         "cases": cases,
     })
+}
+
+fn means(contest: &Contest, results: &Results, cases: &[usize], number: usize) -> Value {
+    let means = FIGURES.iter().filter_map(|&of| {
+        let mean = mean(contest, results, cases, number, of)?;
+        Some((
+            of.name.to_owned(),
+            json!({ "mean": mean.median, "min": mean.min, "max": mean.max }),
+        ))
+    });
+    Value::Object(means.collect())
 }
 
 /// Seconds and bytes of each round; null where a run failed.

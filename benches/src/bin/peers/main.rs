@@ -2,19 +2,23 @@
 //!
 //! ```text
 //! cargo run --release -p ebb-benches                       the workloads, a program for each allocator
-//! cargo run --release -p ebb-benches -- preload -- COMMAND any command, with each allocator preloaded
+//! cargo run --release -p ebb-benches -- preload            them and real programs, with each allocator preloaded
+//! cargo run --release -p ebb-benches -- preload -- COMMAND any command likewise
+//! cargo run --release -p ebb-benches -- scaling            over numbers of threads and sizes of the heap
 //! ```
 //!
-//! `options` says what is to be compared, `programs` or `libraries` find or build it, `contest` runs it all in turns,
-//! `summary` makes figures of the samples, and `table`, `json` and `chart` show them.
+//! `options` says what is to be compared, `programs`, `libraries` and `real` find or build it, `contest` runs it all in
+//! turns, `summary` makes figures of the samples, and `table`, `json`, `chart` and `curves` show them.
 
 mod chart;
 mod contest;
+mod curves;
 mod json;
 mod libraries;
 mod measure;
 mod options;
 mod programs;
+mod real;
 mod summary;
 mod table;
 
@@ -22,9 +26,9 @@ use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 
-use contest::{Contest, Results};
+use contest::{Case, Contest, Results};
 use ebb_benches::machine::{self, Watch};
-use options::{Mode, Options};
+use options::{Mode, Options, Preload};
 
 fn main() -> ExitCode {
     match run() {
@@ -55,13 +59,17 @@ fn run() -> Result<bool, Box<dyn Error>> {
 
 fn contest(options: &Options) -> Result<Contest, Box<dyn Error>> {
     let (contestants, cases) = match &options.mode {
-        Mode::Workloads(chosen) => (
+        Mode::Workloads => (
             programs::build(&options.only)?,
-            programs::cases(chosen, options.percent),
+            programs::cases(&options.workloads, options.percent),
+        ),
+        Mode::Scaling => (
+            programs::build(&options.only)?,
+            programs::scaling(options.percent),
         ),
         Mode::Preload(preload) => (
             libraries::find(preload, &options.only)?,
-            preload.cases.clone(),
+            preloaded(options, preload)?,
         ),
     };
     Ok(Contest {
@@ -69,8 +77,24 @@ fn contest(options: &Options) -> Result<Contest, Box<dyn Error>> {
         cases,
         runs: options.runs,
         timeout: options.timeout,
-        same_output: matches!(options.mode, Mode::Workloads(_)),
+        same_output: !matches!(options.mode, Mode::Preload(_)),
     })
+}
+
+/// The commands that were given; without any, the workloads and real programs.
+fn preloaded(options: &Options, preload: &Preload) -> Result<Vec<Case>, Box<dyn Error>> {
+    if !preload.cases.is_empty() {
+        return Ok(preload.cases.clone());
+    }
+    let program = programs::system()?;
+    let mut cases = programs::cases(&options.workloads, options.percent);
+    for case in &mut cases {
+        case.command.insert(0, program.clone().into());
+    }
+    if options.workloads.is_empty() {
+        cases.extend(real::cases());
+    }
+    Ok(cases)
 }
 
 fn show(
@@ -86,7 +110,10 @@ fn show(
         }
     }
     fs::write(&options.json, json::text(contest, results, machine))?;
-    chart::draw(&options.chart, contest, results)?;
+    match options.mode {
+        Mode::Scaling => curves::draw(&options.chart, contest, results)?,
+        _ => chart::draw(&options.chart, contest, results)?,
+    }
     eprintln!(
         "every sample: {}; chart: {}",
         options.json.display(),

@@ -9,6 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use memmap2::{Advice, MmapMut};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -28,8 +29,23 @@ pub(crate) struct Sample {
     pub(crate) output: String,
 }
 
+/// What is warmed up before each run.
+const WARM: usize = 1 << 30;
+
+/// Uses memory and frees it, so that the next program gets memory that was used a moment ago. A virtual machine's host
+/// takes unused memory back, and the first touch of a huge page that is gone costs 40 times as much as of another one: what
+/// ran just before would decide.
+fn warm_up() -> Result<(), String> {
+    let mut memory = MmapMut::map_anon(WARM).map_err(|error| error.to_string())?;
+    // Without huge pages it is only slower.
+    let _ = memory.advise(Advice::HugePage);
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    Ok(())
+}
+
 /// Runs a command; what it took, or why that does not count.
 pub(crate) fn run(command: &mut Command, timeout: Duration) -> Result<Sample, String> {
+    warm_up()?;
     let mut output = scratch()?;
     let copy = |file: &File| file.try_clone().map_err(|error| error.to_string());
     command

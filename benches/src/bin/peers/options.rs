@@ -4,11 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ebb_benches::workloads::{WORKLOADS, Workload, find};
+use ebb_benches::workloads::{self, Workload};
 use lexopt::prelude::*;
 
 use crate::contest::Case;
-use crate::libraries;
+use crate::{libraries, real};
 use ebb_benches::cargo;
 
 const HELP: &str = "\
@@ -16,22 +16,23 @@ Compares memory allocators in whole programs: time, CPU, RSS and page faults, ru
 
 cargo run --release -p ebb-benches -- [OPTIONS]
     runs the workloads, in one program for each allocator; builds these programs first
-cargo run --release -p ebb-benches -- preload [OPTIONS] -- COMMAND [ARGUMENTS]
-    runs any command with each allocator preloaded; builds libebbmalloc.so first, and finds
-    mimalloc, jemalloc and tcmalloc where Debian's packages put them
-    (libmimalloc2.0, libjemalloc2, libtcmalloc-minimal4)
+cargo run --release -p ebb-benches -- preload [OPTIONS] [-- COMMAND [ARGUMENTS]]
+    runs a command with each allocator preloaded, or all workloads and the real programs that are
+    installed; builds libebbmalloc.so first, and finds mimalloc, jemalloc and tcmalloc where Debian's
+    packages put them (libmimalloc2.0, libjemalloc2, libtcmalloc-minimal4)
+cargo run --release -p ebb-benches -- scaling [OPTIONS]
+    runs one workload on 1 to 64 threads, and on heaps of 1 MiB to 8 GiB, in a program for each
+    allocator; the chart shows time and RSS against both
 
   --only A,B,C       these allocators alone; ratios are to the first one
   --runs N           how often each is run (default 5)
-  --timeout N        seconds after which a run counts as failed (default 120)
+  --timeout N        seconds after which a run counts as failed (default 60)
   --json FILE        where every sample goes (default peers.json in the target directory)
   --chart FILE       where the chart goes (default peers.svg in the target directory)
-  --list             name allocators and workloads, and run nothing
-
-for the workloads:
-  --workloads A,B    these workloads alone
   --percent N        how much of each workload's work (default 100)
   --quick            the same as --percent 20 --runs 2
+  --workloads A,B    these workloads alone, and no real programs; not for scaling
+  --list             name allocators, workloads and programs, and run nothing
 
 for preload:
   --lib NAME=PATH    one more allocator, or another library for a known one
@@ -39,10 +40,15 @@ for preload:
   --commands FILE    many commands: a line each, NAME = [VAR=X] PROGRAM ARGUMENTS
 ";
 
+/// The group of commands that the command line gives.
+const GIVEN: &str = "commands";
+
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) struct Options {
     pub(crate) mode: Mode,
+    /// Workloads that were named; all when there are none.
+    pub(crate) workloads: Vec<&'static Workload>,
     pub(crate) only: Vec<String>,
     pub(crate) runs: usize,
     pub(crate) percent: usize,
@@ -54,10 +60,12 @@ pub(crate) struct Options {
 /// What is run.
 #[derive(Debug)]
 pub(crate) enum Mode {
-    /// These workloads.
-    Workloads(Vec<&'static Workload>),
+    /// The workloads, with an allocator linked into each program.
+    Workloads,
     /// Commands with libraries preloaded.
     Preload(Preload),
+    /// One workload over many sizes.
+    Scaling,
 }
 
 /// What belongs to preloading.
@@ -73,11 +81,12 @@ impl Options {
     pub(crate) fn from_command_line() -> Result<Option<Self>, lexopt::Error> {
         let target = cargo::target_directory();
         let mut options = Self {
-            mode: Mode::Workloads(WORKLOADS.iter().collect()),
+            mode: Mode::Workloads,
+            workloads: Vec::new(),
             only: Vec::new(),
             runs: 5,
             percent: 100,
-            timeout: Duration::from_secs(120),
+            timeout: Duration::from_secs(60),
             json: target.join("peers.json"),
             chart: target.join("peers.svg"),
         };
@@ -92,7 +101,7 @@ impl Options {
                 Long("percent") => options.percent = parser.value()?.parse()?,
                 Long("quick") => (options.percent, options.runs) = (20, 2),
                 Long("workloads") => {
-                    options.mode = Mode::Workloads(workloads(&parser.value()?.string()?)?);
+                    options.workloads = chosen(&parser.value()?.string()?)?;
                 }
                 Long("list") => {
                     list();
@@ -117,16 +126,14 @@ impl Options {
                 }
                 Value(word) => match &mut options.mode {
                     Mode::Preload(preload) => preload.command(word, parser.raw_args()?),
-                    Mode::Workloads(_) if word == "preload" => {
+                    Mode::Workloads if word == "preload" => {
                         options.mode = Mode::Preload(Preload::default());
                     }
-                    Mode::Workloads(_) => return Err(Value(word).unexpected()),
+                    Mode::Workloads if word == "scaling" => options.mode = Mode::Scaling,
+                    _ => return Err(Value(word).unexpected()),
                 },
                 other => return Err(other.unexpected()),
             }
-        }
-        if matches!(&options.mode, Mode::Preload(preload) if preload.cases.is_empty()) {
-            return Err("preload wants a command after --, or --commands FILE".into());
         }
         Ok(Some(options))
     }
@@ -135,7 +142,7 @@ impl Options {
     fn preload(&mut self, option: &str) -> Result<&mut Preload, String> {
         match &mut self.mode {
             Mode::Preload(preload) => Ok(preload),
-            Mode::Workloads(_) => Err(format!(
+            _ => Err(format!(
                 "{option} is for preload, which comes first: peers preload {option} ..."
             )),
         }
@@ -169,7 +176,12 @@ impl Preload {
         let file = Path::new(&program).file_name().unwrap_or(&program);
         let name = file.to_string_lossy().into_owned();
         let command = std::iter::once(program).chain(arguments).collect();
-        self.cases.push(Case { name, command });
+        self.cases.push(Case {
+            group: GIVEN.into(),
+            name,
+            command,
+            at: None,
+        });
     }
 }
 
@@ -181,14 +193,30 @@ fn names(text: &str) -> Vec<String> {
     text.split(',').map(|name| name.trim().to_owned()).collect()
 }
 
-fn workloads(text: &str) -> Result<Vec<&'static Workload>, String> {
+fn chosen(text: &str) -> Result<Vec<&'static Workload>, String> {
     let find = |name: &String| {
-        find(name).ok_or_else(|| format!("there is no workload {name:?}; --list names them"))
+        workloads::find(name)
+            .ok_or_else(|| format!("there is no workload {name:?}; --list names them"))
     };
     names(text).iter().map(find).collect()
 }
 
-/// The commands in a file. The shell only replaces itself by the program; `env` lets variables come before that.
+/// A command for the shell, which only replaces itself by the program; `env` lets variables come before that.
+pub(crate) fn shell(group: &str, name: &str, command: &str) -> Case {
+    let words = [
+        "sh".into(),
+        "-c".into(),
+        format!("exec env {command}").into(),
+    ];
+    Case {
+        group: group.into(),
+        name: name.into(),
+        command: words.into(),
+        at: None,
+    }
+}
+
+/// The commands in a file.
 fn commands(file: &Path) -> Result<Vec<Case>, String> {
     let text =
         std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -201,15 +229,7 @@ fn commands(file: &Path) -> Result<Vec<Case>, String> {
             let (name, command) = line
                 .split_once('=')
                 .ok_or_else(|| wanted("NAME = COMMAND", line))?;
-            let command = [
-                "sh".into(),
-                "-c".into(),
-                format!("exec env {}", command.trim()).into(),
-            ];
-            Ok(Case {
-                name: name.trim().into(),
-                command: command.into(),
-            })
+            Ok(shell(GIVEN, name.trim(), command.trim()))
         })
         .collect()
 }
@@ -224,10 +244,12 @@ fn list() {
         libraries::names().join(" ")
     );
     println!("workloads, with the thread counts of the table:");
-    for workload in WORKLOADS {
+    for workload in workloads::all() {
         println!(
             "  {:<14} {:?} {}",
             workload.name, workload.threads, workload.stresses
         );
     }
+    let programs: Vec<String> = real::cases().into_iter().map(|case| case.name).collect();
+    println!("programs:\n  {}", programs.join(" "));
 }

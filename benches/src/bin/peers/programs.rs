@@ -1,6 +1,8 @@
 //! The programs that carry an allocator each (`src/bin/peer`).
 
-use ebb_benches::workloads::Workload;
+use std::path::PathBuf;
+
+use ebb_benches::workloads::{self, Workload};
 
 use crate::contest::{Case, Contestant};
 use ebb_benches::{cargo, machine};
@@ -104,7 +106,7 @@ fn chosen(only: &[String]) -> Result<Vec<&'static Peer>, String> {
 }
 
 /// The bench profile has no debug info, with which crates around C and C++ come out several times slower.
-fn build_together(peers: &[&Peer]) -> Result<Vec<std::path::PathBuf>, String> {
+fn build_together(peers: &[&Peer]) -> Result<Vec<PathBuf>, String> {
     if peers.is_empty() {
         return Ok(Vec::new());
     }
@@ -121,17 +123,49 @@ fn build_together(peers: &[&Peer]) -> Result<Vec<std::path::PathBuf>, String> {
     })
 }
 
-/// These workloads, each with its thread counts.
-pub(crate) fn cases(workloads: &[&Workload], percent: usize) -> Vec<Case> {
-    let cases = workloads.iter().flat_map(|workload| {
-        workload.threads.iter().map(move |threads| Case {
-            name: format!("{}/{threads}", workload.name),
-            command: vec![
-                workload.name.into(),
-                format!("--threads={threads}").into(),
-                format!("--percent={percent}").into(),
-            ],
-        })
-    });
-    cases.collect()
+/// Builds the program on the C library's allocator, for others to be preloaded into.
+pub(crate) fn system() -> Result<PathBuf, String> {
+    let files = cargo::build(&["--profile=bench", "--bin=peer-system"])?;
+    cargo::named(&files, "peer-system")
+}
+
+/// The workloads, each with its thread counts; all of them when none is named.
+pub(crate) fn cases(chosen: &[&Workload], percent: usize) -> Vec<Case> {
+    let wanted = |workload: &Workload| {
+        chosen.is_empty() || chosen.iter().any(|other| other.name == workload.name)
+    };
+    let mut cases = Vec::new();
+    for (group, workloads) in workloads::GROUPS {
+        for workload in workloads.iter().filter(|workload| wanted(workload)) {
+            cases.extend(workload.threads.iter().map(|threads| Case {
+                group: (*group).into(),
+                name: format!("{}/{threads}", workload.name),
+                command: vec![
+                    workload.name.into(),
+                    format!("--threads={threads}").into(),
+                    format!("--percent={percent}").into(),
+                ],
+                at: None,
+            }));
+        }
+    }
+    cases
+}
+
+/// One workload on growing numbers of threads, and with growing heaps.
+pub(crate) fn scaling(percent: usize) -> Vec<Case> {
+    let case = |group: &str, threads: usize, mib: usize, at: usize| Case {
+        group: group.into(),
+        name: format!("{threads} threads, {mib} MiB"),
+        command: vec![
+            workloads::HEAP.name.into(),
+            format!("--threads={threads}").into(),
+            format!("--mib={mib}").into(),
+            format!("--percent={percent}").into(),
+        ],
+        at: Some(at as f64),
+    };
+    let threads = [1, 2, 4, 8, 16, 32, 64].map(|threads| case("threads", threads, 64, threads));
+    let heaps = [1, 8, 64, 512, 2048, 8192].map(|mib| case("MiB of live heap", 1, mib, mib));
+    threads.into_iter().chain(heaps).collect()
 }

@@ -6,6 +6,9 @@
 use crate::contest::{Contest, Results};
 use crate::measure::Sample;
 
+/// A loss by more than this is marked.
+pub(crate) const LOSS: f64 = 1.15;
+
 /// One of the four things measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figure {
@@ -13,22 +16,16 @@ pub(crate) struct Figure {
     pub(crate) of: fn(&Sample) -> f64,
 }
 
-pub(crate) const TIME: Figure = Figure {
-    name: "time",
-    of: |sample| sample.seconds,
-};
-pub(crate) const CPU: Figure = Figure {
-    name: "CPU",
-    of: |sample| sample.cpu,
-};
-pub(crate) const RSS: Figure = Figure {
-    name: "peak RSS",
-    of: |sample| sample.rss,
-};
-pub(crate) const FAULTS: Figure = Figure {
-    name: "page faults",
-    of: |sample| sample.faults,
-};
+impl Figure {
+    const fn new(name: &'static str, of: fn(&Sample) -> f64) -> Self {
+        Self { name, of }
+    }
+}
+
+pub(crate) const TIME: Figure = Figure::new("time", |sample| sample.seconds);
+pub(crate) const CPU: Figure = Figure::new("CPU", |sample| sample.cpu);
+pub(crate) const RSS: Figure = Figure::new("peak RSS", |sample| sample.rss);
+pub(crate) const FAULTS: Figure = Figure::new("page faults", |sample| sample.faults);
 pub(crate) const FIGURES: [Figure; 4] = [TIME, CPU, RSS, FAULTS];
 
 /// Where values lie.
@@ -76,14 +73,27 @@ pub(crate) fn ratio(results: &Results, case: usize, contestant: usize, of: Figur
     quotient(mine.median, first.median)
 }
 
-/// A contestant's mean ratio over the cases that both it and the first one completed.
+/// The first contestant's figure in ratio to the smallest of the others.
+pub(crate) fn to_best(
+    contest: &Contest,
+    results: &Results,
+    case: usize,
+    of: Figure,
+) -> Option<f64> {
+    let others = 1..contest.contestants.len();
+    let ratios = others.filter_map(|other| ratio(results, case, other, of));
+    ratios.min_by(f64::total_cmp).map(|least| 1.0 / least)
+}
+
+/// A contestant's mean ratio over those of the cases that both it and the first one completed.
 pub(crate) fn mean(
     contest: &Contest,
     results: &Results,
+    cases: &[usize],
     contestant: usize,
     of: Figure,
 ) -> Option<Spread> {
-    let cases = 0..contest.cases.len();
+    let cases = cases.iter().copied();
     let mean = geometric(
         cases
             .clone()

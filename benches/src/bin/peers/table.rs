@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::contest::{Contest, Contestant, Results};
-use crate::summary::{FIGURES, Figure, RSS, Spread, TIME, figure, mean, ratio};
+use crate::summary::{FIGURES, Figure, LOSS, RSS, Spread, TIME, figure, mean, ratio, to_best};
 
 /// The whole report.
 pub(crate) fn text(contest: &Contest, results: &Results, machine: &[String]) -> String {
@@ -18,31 +18,36 @@ pub(crate) fn text(contest: &Contest, results: &Results, machine: &[String]) -> 
         "- {} rounds by turns, medians; the others in ratio to {first}: above 1 is slower, or larger\n",
         contest.runs
     ));
-    line("Geometric means over all programs, and their range over the rounds:\n");
-    line(&rows(&means(contest, results)));
-    line("Time, and half of its range in percent:\n");
-    line(&rows(&cases(contest, results, TIME, |value| {
-        format!("{value:.3} s")
-    })));
+    line("Geometric means over the programs of a group, and their range over the rounds:\n");
+    for (group, cases) in contest.groups() {
+        line(&rows(&means(contest, results, group, &cases)));
+    }
+    line(&format!(
+        "Time, and half of its range in percent. \"to best\": {first} in ratio to the best other, **fat** beyond {LOSS}:\n"
+    ));
+    line(&rows(&cases(contest, results, TIME, seconds)));
     line("Peak RSS, likewise:\n");
-    line(&rows(&cases(contest, results, RSS, |value| {
-        format!("{:.1} MiB", value / f64::from(1 << 20))
-    })));
+    line(&rows(&cases(contest, results, RSS, mib)));
     text
 }
 
+fn seconds(value: f64) -> String {
+    format!("{value:.3} s")
+}
+
+fn mib(value: f64) -> String {
+    format!("{:.1} MiB", value / f64::from(1 << 20))
+}
+
 /// A row for each contestant.
-fn means(contest: &Contest, results: &Results) -> Vec<Vec<String>> {
-    let mut head = vec!["allocator".into(), "version".into()];
+fn means(contest: &Contest, results: &Results, group: &str, cases: &[usize]) -> Vec<Vec<String>> {
+    let mut head = vec![format!("{group} ({})", cases.len()), "version".into()];
     head.extend(FIGURES.iter().map(|figure| figure.name.to_owned()));
     let mut table = vec![head];
     for (number, contestant) in contest.contestants.iter().enumerate() {
+        let mean = |&of| mean(contest, results, cases, number, of).map_or("failed".into(), range);
         let mut row = vec![contestant.name.clone(), version(contestant)];
-        row.extend(
-            FIGURES
-                .iter()
-                .map(|&of| mean(contest, results, number, of).map_or("failed".into(), range)),
-        );
+        row.extend(FIGURES.iter().map(mean));
         table.push(row);
     }
     table
@@ -80,6 +85,7 @@ fn cases(
             .iter()
             .map(|contestant| contestant.name.clone()),
     );
+    head.push("to best".into());
     let mut table = vec![head];
     for (case, name) in contest.cases.iter().map(|case| &case.name).enumerate() {
         let mut row = vec![name.clone()];
@@ -96,9 +102,18 @@ fn cases(
             });
             row.push(cell.unwrap_or("failed".into()));
         }
+        row.push(loss(to_best(contest, results, case, of)));
         table.push(row);
     }
     table
+}
+
+fn loss(ratio: Option<f64>) -> String {
+    match ratio {
+        None => "—".into(),
+        Some(ratio) if ratio > LOSS => format!("**{ratio:.2}**"),
+        Some(ratio) => format!("{ratio:.2}"),
+    }
 }
 
 /// Rows of cells as a table, the first one its head, all columns as wide as their widest cell.
