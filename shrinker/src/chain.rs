@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, AtomicUsize, Ordering};
 
 use crate::credit::Credit;
 use crate::epoch::{self, Epoch, Guard};
+use crate::frames::in_callback;
 use crate::lock::Lock;
 use crate::record::Record;
 use crate::shrink::{Lane, Shrink};
@@ -26,8 +27,7 @@ pub(crate) struct Chain {
     head: AtomicPtr<Record>,
     epoch: Epoch,
     writers: Writers,
-    /// The shrinker that was visited last: where the next walk goes on. A hint.
-    cursor: Cursor,
+    walks: Walks,
     /// How many shrinkers run on the reclaim thread alone. A hint.
     pub(crate) asynchronous: AtomicUsize,
     /// What was freed for requests in flight.
@@ -53,9 +53,14 @@ struct Writers {
     values: Values,
 }
 
-/// Written at every visit: on a cache line of its own.
+/// Where walks are. Written at every visit: on a cache line of its own.
 #[repr(align(64))]
-struct Cursor(AtomicU64);
+struct Walks {
+    /// The shrinker that was visited last: where the next walk goes on. A hint.
+    cursor: AtomicU64,
+    /// How many are under way. A hint.
+    running: AtomicUsize,
+}
 
 impl Chain {
     pub(crate) fn new() -> Self {
@@ -71,7 +76,10 @@ impl Chain {
                 waiting: AtomicUsize::new(0),
                 values: Values::new(),
             },
-            cursor: Cursor(AtomicU64::new(0)),
+            walks: Walks {
+                cursor: AtomicU64::new(0),
+                running: AtomicUsize::new(0),
+            },
             asynchronous: AtomicUsize::new(0),
             credit: Credit::new(),
             orphans: Modelled::new(0),
@@ -110,12 +118,39 @@ impl Chain {
 
     pub(crate) fn cursor(&self) -> u64 {
         // Relaxed: a hint where to begin.
-        self.cursor.0.load(Ordering::Relaxed)
+        self.walks.cursor.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_cursor(&self, id: u64) {
         // Relaxed: as above.
-        self.cursor.0.store(id, Ordering::Relaxed);
+        self.walks.cursor.store(id, Ordering::Relaxed);
+    }
+
+    /// Counts a walk that begins. How many others are under way.
+    pub(crate) fn begin_walk(&self) -> usize {
+        // Relaxed, here and below: a hint where to begin.
+        self.walks.running.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn end_walk(&self) {
+        self.walks.running.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The id of the record that so many others precede; of the last one, if there are not so many.
+    pub(crate) fn id_at(&self, place: usize) -> u64 {
+        let guard = self.enter();
+        let (mut at, mut id, mut left) = (self.first(&guard), 0, place);
+        while let Some(here) = at {
+            // SAFETY: found under `guard`.
+            let record = unsafe { here.as_ref() };
+            id = record.id();
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            at = NonNull::new(guard.load(&record.next));
+        }
+        id
     }
 
     /// The id of the youngest record linked so far.
@@ -282,6 +317,9 @@ impl Chain {
             record.repair();
             false
         });
+        // Relaxed: there is one thread.
+        let ours = usize::from(in_callback());
+        self.walks.running.store(ours, Ordering::Relaxed);
         self.epoch.abandon();
     }
 }

@@ -55,7 +55,8 @@
 //! - **I12** Callbacks of one shrinker never run twice at the same time. `state::tests::one_at_a_time`,
 //!   `loom_one_walker_at_a_time`, `one_thread_per_shrinker`
 //! - **I13** A callback that panicked is never called again. `a_panicking_callback_is_quarantined`
-//! - **I14** A walk that is broken off is continued by the next one behind the last visited shrinker. `cursor_rotates`
+//! - **I14** A walk that is broken off is continued by the next one behind the last visited shrinker; one that begins while
+//!   others are under way begins anywhere. `cursor_rotates`
 //! - **I15** A walk visits no shrinker that was registered after it began. `walk_is_bounded_by_its_start`
 //! - **I16** After a fork the child's counts are those of its one thread. `forked_child_can_unregister_and_walk`
 
@@ -133,7 +134,7 @@ impl ShrinkerList {
     }
 
     /// Walks over all shrinkers that are registered now and calls each (see [`Walk`] for nodes), beginning behind
-    /// the one that the last walk visited last.
+    /// the one that the last walk visited last; or anywhere, while other threads walk.
     ///
     /// `visit` runs after each call, and in the middle of one whenever another [`goal`](Walk::goal) was freed;
     /// [`ControlFlow::Break`] says that the request is satisfied and ends the walk. It may allocate, and it may take long

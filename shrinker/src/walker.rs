@@ -35,6 +35,8 @@ pub(crate) struct Walker<'a> {
     node_aware: bool,
     /// The only one to be called, whatever its settings.
     only: Option<u64>,
+    /// Whether it is counted among those under way.
+    counted: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -45,17 +47,25 @@ impl<'a> Walker<'a> {
         visit: &'a mut dyn FnMut(&Visit) -> ControlFlow<()>,
     ) -> Self {
         let now = now_ns();
+        let live = chain.live();
+        let counted = live > 1;
+        let alone = !counted || chain.begin_walk() == 0;
         Self {
             chain,
             walk,
             visit,
             report: WalkReport::default(),
-            start: chain.cursor(),
+            start: match alone {
+                true => chain.cursor(),
+                // Anywhere else: two walks in step would meet at every shrinker.
+                false => chain.id_at(scattered(now) % live),
+            },
             last: chain.last_id(),
             until: walk.until(now),
             now,
             node_aware: false,
             only: None,
+            counted,
         }
     }
 
@@ -211,4 +221,17 @@ impl<'a> Walker<'a> {
             }
         })
     }
+}
+
+impl Drop for Walker<'_> {
+    fn drop(&mut self) {
+        if self.counted {
+            self.chain.end_walk();
+        }
+    }
+}
+
+/// A number that looks nothing like the one before: its bits, stirred.
+fn scattered(number: u64) -> usize {
+    (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize
 }
