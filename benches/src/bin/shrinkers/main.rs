@@ -193,7 +193,8 @@ fn churn(
 /// walk passes over those in which another thread is.
 fn walks(time: Duration) {
     println!(
-        "B3: threads walk, beside them others register and unregister; shrinkers called per ms"
+        "B3: threads walk, beside them others register and unregister; shrinkers called, walks refused, and at last churns \
+         (lockless, rwlock), each per ms"
     );
     for (shrinkers, callback) in [(4001, 0), (64, 0), (1, 0), (64, 50)] {
         let crowds: &[_] = match callback {
@@ -226,14 +227,17 @@ fn walk_beside(
             figures.push(both(&**list, churners, walkers, time / ROUNDS as u32));
         }
     }
-    let rate =
-        |index: usize, what: fn(&Figures) -> f64| median(rounds[index].iter().map(what).collect());
-    let [ours, mutexed, locked] = [0, 1, 2].map(|index| rate(index, |one| one.visits / 1e3));
+    let rate = |index: usize, what: fn(&Figures) -> f64| {
+        median(rounds[index].iter().map(what).collect()) / 1e3
+    };
+    let [ours, mutexed, locked] = [0, 1, 2].map(|index| rate(index, |one| one.visits));
     println!(
         "  {shrinkers:>4} shrinkers of {callback:?}, {walkers:>2} walk, {churners} churn: lockless {ours:>6.0} \
-         mutex {mutexed:>6.0} rwlock {locked:>6.0} ({:>5.0} refused); {:.2} times the rwlock",
-        rate(2, |one| one.refused / 1e3),
-        ours / locked
+         mutex {mutexed:>6.0} rwlock {locked:>6.0} ({:>6.0} refused); {:.2} times the rwlock; churns {:>5.0} and {:>5.0}",
+        rate(2, |one| one.refused),
+        ours / locked,
+        rate(0, |one| one.churns),
+        rate(2, |one| one.churns),
     );
 }
 
