@@ -16,18 +16,20 @@ use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, AtomicUsize, Ordering};
 use crate::credit::Credit;
 use crate::epoch::{self, Epoch, Guard};
 use crate::frames::in_callback;
+use crate::limbo::Limbo;
 use crate::lock::Lock;
 use crate::record::Record;
 use crate::shrink::{Lane, Shrink};
-use crate::sync::{AtomicPtr, AtomicUsize as Modelled, BATCH};
+use crate::sync::{AtomicPtr, AtomicUsize as Modelled};
 use crate::values::Values;
+use crate::walks::Walks;
 
 /// The chain of records, its lock and its collector. Made at the first preparation, never freed.
 pub(crate) struct Chain {
     head: AtomicPtr<Record>,
     epoch: Epoch,
     writers: Writers,
-    walks: Walks,
+    pub(crate) walks: Walks,
     /// How many shrinkers run on the reclaim thread alone. A hint.
     pub(crate) asynchronous: AtomicUsize,
     /// What was freed for requests in flight.
@@ -45,21 +47,10 @@ struct Writers {
     last_id: AtomicU64,
     /// How many records are linked.
     live: AtomicUsize,
-    /// Unlinked records, chained by `prev`, that wait to be retired together.
-    limbo: Plain<Record>,
-    /// How many these are.
-    waiting: AtomicUsize,
+    /// Unlinked records that wait to be retired together.
+    limbo: Limbo,
     /// How many records there are of each value.
     values: Values,
-}
-
-/// Where walks are. Written at every visit: on a cache line of its own.
-#[repr(align(64))]
-struct Walks {
-    /// The shrinker that was visited last: where the next walk goes on. A hint.
-    cursor: AtomicU64,
-    /// How many are under way. A hint.
-    running: AtomicUsize,
 }
 
 impl Chain {
@@ -72,14 +63,10 @@ impl Chain {
                 tail: Plain::new(ptr::null_mut()),
                 last_id: AtomicU64::new(0),
                 live: AtomicUsize::new(0),
-                limbo: Plain::new(ptr::null_mut()),
-                waiting: AtomicUsize::new(0),
+                limbo: Limbo::new(),
                 values: Values::new(),
             },
-            walks: Walks {
-                cursor: AtomicU64::new(0),
-                running: AtomicUsize::new(0),
-            },
+            walks: Walks::new(),
             asynchronous: AtomicUsize::new(0),
             credit: Credit::new(),
             orphans: Modelled::new(0),
@@ -114,26 +101,6 @@ impl Chain {
     /// The first record.
     pub(crate) fn first(&self, guard: &Guard) -> Option<NonNull<Record>> {
         NonNull::new(guard.load(&self.head))
-    }
-
-    pub(crate) fn cursor(&self) -> u64 {
-        // Relaxed: a hint where to begin.
-        self.walks.cursor.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_cursor(&self, id: u64) {
-        // Relaxed: as above.
-        self.walks.cursor.store(id, Ordering::Relaxed);
-    }
-
-    /// Counts a walk that begins. How many others are under way.
-    pub(crate) fn begin_walk(&self) -> usize {
-        // Relaxed, here and below: a hint where to begin.
-        self.walks.running.fetch_add(1, Ordering::Relaxed)
-    }
-
-    pub(crate) fn end_walk(&self) {
-        self.walks.running.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The id of the record that so many others precede; of the last one, if there are not so many.
@@ -240,12 +207,7 @@ impl Chain {
         self.count_out(found);
         // SAFETY: the lock is held, the rest is the caller's clause.
         unsafe { self.unlink(found) };
-        // Relaxed, here and below: under the lock. Walkers that stand on it do not read `prev`.
-        let below = self.writers.limbo.load(Ordering::Relaxed);
-        found.prev.store(below, Ordering::Relaxed);
-        self.writers.limbo.store(record.as_ptr(), Ordering::Relaxed);
-        let waiting = self.writers.waiting.load(Ordering::Relaxed) + 1;
-        self.writers.waiting.store(waiting, Ordering::Relaxed);
+        self.writers.limbo.push(found);
         cache
     }
 
@@ -284,28 +246,14 @@ impl Chain {
         None
     }
 
-    /// Takes all unlinked records that wait, chained by `prev`.
-    fn take_limbo(&self) -> Option<NonNull<Record>> {
-        self.writers.lock.with(|| {
-            // Relaxed, both: under the lock.
-            self.writers.waiting.store(0, Ordering::Relaxed);
-            NonNull::new(self.writers.limbo.swap(ptr::null_mut(), Ordering::Relaxed))
-        })
-    }
-
     /// Retires what waits for it, if that is a batch. Outside guards and locks; one load when there is nothing to do. An
     /// exiting thread leaves it to the next removal or walk.
     pub(crate) fn settle(&'static self) {
-        // Relaxed: a hint; what is missed now is retired later.
-        if self.writers.waiting.load(Ordering::Relaxed) < BATCH || epoch::thread_exiting() {
+        let limbo = &self.writers.limbo;
+        if !limbo.is_full() || epoch::thread_exiting() {
             return;
         }
-        let mut next = self.take_limbo();
-        while let Some(record) = next {
-            // SAFETY: taken from the limbo by us alone: unlinked and not yet retired, so alive.
-            let found = unsafe { record.as_ref() };
-            // Relaxed: the lock under which it was taken carries it.
-            next = NonNull::new(found.prev.load(Ordering::Relaxed));
+        for record in self.lock().with(|| limbo.take()) {
             // SAFETY: from a box (see `spec`), unlinked, so out of reach for later guards, and ours alone; not exiting.
             unsafe { self.epoch.retire(record) };
         }
@@ -317,9 +265,7 @@ impl Chain {
             record.repair();
             false
         });
-        // Relaxed: there is one thread.
-        let ours = usize::from(in_callback());
-        self.walks.running.store(ours, Ordering::Relaxed);
+        self.walks.repair(usize::from(in_callback()));
         self.epoch.abandon();
     }
 }

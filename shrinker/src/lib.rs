@@ -61,11 +61,11 @@
 //! # Layers
 //!
 //! Each file imports only from files above it:
-//! `sync` (std or loom), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`, `deferred`, `values` <
-//! `lock_order` (a check for debug builds), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`, `stats` <
-//! `counters` < `record` (one shrinker) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its
-//! steps) < `list` (and their proof) < `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` <
-//! `conformance`, with which authors of caches test them.
+//! `sync` (std or loom), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`, `deferred`, `values`,
+//! `walks` < `lock_order` (a check for debug builds), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`,
+//! `stats` < `counters` < `record` (one shrinker) < `limbo` (what is to be retired) < `chain` (the links) < `reference` <
+//! `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) < `snapshot`, `removal`, `fork` <
+//! `retirement` < `registration` < `spec` < `conformance`, with which authors of caches test them.
 
 use std::time::Duration;
 
@@ -83,6 +83,7 @@ mod deferred;
 mod epoch;
 mod fork;
 mod frames;
+mod limbo;
 mod list;
 #[forbid(unsafe_code)]
 mod lock;
@@ -114,6 +115,8 @@ mod values;
 #[forbid(unsafe_code)]
 mod walk;
 mod walker;
+#[forbid(unsafe_code)]
+mod walks;
 
 pub use credit::{Claim, Credit};
 pub use epoch::{thread_exiting, thread_must_not_fail};

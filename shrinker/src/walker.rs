@@ -49,14 +49,14 @@ impl<'a> Walker<'a> {
         let now = now_ns();
         let live = chain.live();
         let counted = live > 1;
-        let alone = !counted || chain.begin_walk() == 0;
+        let alone = !counted || chain.walks.begin() == 0;
         Self {
             chain,
             walk,
             visit,
             report: WalkReport::default(),
             start: match alone {
-                true => chain.cursor(),
+                true => chain.walks.cursor(),
                 // Anywhere else: two walks in step would meet at every shrinker.
                 false => chain.id_at(scattered(now) % live),
             },
@@ -202,7 +202,7 @@ impl<'a> Walker<'a> {
             }
             self.report.add(&outcome);
             if self.only.is_none() {
-                self.chain.set_cursor(record.id());
+                self.chain.walks.set_cursor(record.id());
             }
             let news = outcome.since(&told);
             let eventful = news.bytes > 0 || news.objects > 0 || news.moved;
@@ -226,7 +226,7 @@ impl<'a> Walker<'a> {
 impl Drop for Walker<'_> {
     fn drop(&mut self) {
         if self.counted {
-            self.chain.end_walk();
+            self.chain.walks.end();
         }
     }
 }

@@ -1,0 +1,81 @@
+//! Each step of the state word by itself.
+
+use super::*;
+
+/// I6. Seen to fail with the test `seen == 0` left out of `try_get`: the first assertion.
+#[test]
+fn count_never_rises_from_zero() {
+    let state = State::new();
+    assert_eq!(state.try_get(), Err(Refusal::Absent), "not registered yet");
+    state.publish();
+    state.condemn();
+    assert_eq!(state.try_get(), Err(Refusal::Absent), "complete");
+    state.wait();
+}
+
+/// I7. Seen to fail with the test of DYING left out of `try_get`.
+#[test]
+fn dying_refuses_new_references() {
+    let state = State::new();
+    state.publish();
+    assert_eq!(state.try_get(), Ok(()));
+    state.leave();
+    state.condemn();
+    assert_eq!(
+        state.try_get(),
+        Err(Refusal::Absent),
+        "one is left, but no new"
+    );
+    assert!(!state.try_put(false), "somebody waits");
+    state.put(false);
+    state.wait();
+}
+
+/// I12. Seen to fail with the test of BUSY left out of `try_get`.
+#[test]
+fn one_at_a_time() {
+    let state = State::new();
+    state.publish();
+    assert_eq!(state.try_get(), Ok(()));
+    assert_eq!(state.try_get(), Err(Refusal::Busy));
+    state.leave();
+    assert_eq!(state.try_get(), Ok(()), "the first is in its visitor");
+    assert_eq!(state.holders(), (2, false));
+    assert!(state.try_put(true) && state.try_put(false));
+    assert_eq!(state.try_get(), Ok(()));
+    state.put(true);
+    assert_eq!(state.holders(), (0, false));
+}
+
+#[test]
+fn orphans_are_complete_only_without_references() {
+    let state = State::new();
+    state.publish();
+    assert_eq!(state.try_get(), Ok(()));
+    state.orphan();
+    assert!(!state.is_complete_orphan());
+    assert_eq!(state.try_get(), Err(Refusal::Absent));
+    state.put(true);
+    assert!(state.is_complete_orphan());
+}
+
+#[test]
+fn repair_keeps_what_is_ours() {
+    let state = State::new();
+    state.repair(0, false);
+    assert_eq!(
+        state.try_get(),
+        Err(Refusal::Absent),
+        "still not registered"
+    );
+    state.publish();
+    assert_eq!(state.try_get(), Ok(()));
+    state.leave();
+    assert_eq!(state.try_get(), Ok(()));
+    state.repair(1, true);
+    assert_eq!(state.try_get(), Err(Refusal::Busy));
+    state.repair(1, false);
+    state.condemn();
+    state.put(false);
+    state.wait();
+}
