@@ -44,6 +44,9 @@ pub(crate) struct Arena {
     committed: AtomicUsize,
     /// Bytes committed and free.
     idle: AtomicUsize,
+    /// Runs handed out, counted on, and how many these were when [`Arena::is_quiet`] was asked last.
+    runs: AtomicUsize,
+    runs_seen: AtomicUsize,
 }
 
 impl Arena {
@@ -53,6 +56,8 @@ impl Arena {
             account: Account::new(),
             committed: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
+            runs: AtomicUsize::new(0),
+            runs_seen: AtomicUsize::new(0),
         }
     }
 
@@ -85,6 +90,12 @@ impl Arena {
         }
     }
 
+    /// Whether no run was handed out since this was asked last: what is idle may then wait for nobody. Relaxed: a hint.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let runs = self.runs.load(Ordering::Relaxed);
+        self.runs_seen.swap(runs, Ordering::Relaxed) == runs
+    }
+
     /// Takes a run from `unit`, which has it, if the budget allows.
     fn take(&self, units: &mut Units, unit: NonNull<Unit>, slices: usize) -> Option<Span> {
         let here = units.get(unit);
@@ -98,7 +109,8 @@ impl Arena {
         here.free &= !run;
         here.dirty |= run;
         units.relist(unit);
-        // Relaxed: see `usage`. Added first, so that it never falls below zero.
+        // Relaxed, all: see `usage`. Added first, so that nothing falls below zero.
+        self.runs.fetch_add(1, Ordering::Relaxed);
         self.committed.fetch_add(added, Ordering::Relaxed);
         self.idle.fetch_add(added, Ordering::Relaxed);
         self.idle.fetch_sub(slices * SLICE, Ordering::Relaxed);

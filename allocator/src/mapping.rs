@@ -233,11 +233,13 @@ pub(crate) fn free(start: usize) -> bool {
     true
 }
 
-/// Purges what its node's arena keeps until this mapping may be kept instead: it was in use more lately. Whether it may.
+/// Whether this mapping may be kept. Purges what its node's arena keeps to make room, if nobody asked the arena for
+/// memory since the last large block was freed: where both are in demand, small pages cost more to make anew.
 fn make_room(mapping: Mapping) -> bool {
     let missing = mapping.len.saturating_sub(limit());
     if missing > 0
         && let Some(node) = mapping.node
+        && node::node(node).arena.is_quiet()
         && mapping.len <= KEEP_FLOOR.max(bytes() / KEEP_PART)
     {
         let arena = &node::node(node).arena;
