@@ -3,8 +3,10 @@
 //!
 //! Stresses whatever grows with the heap or with the number of threads: look at how the figures rise from size to size.
 
+use std::sync::Barrier;
+
 use super::Load;
-use super::piece::{Piece, churn};
+use super::piece::{Piece, free_all, replace};
 use crate::Random;
 
 /// What a block takes, on average.
@@ -16,7 +18,13 @@ pub(super) fn run(load: &Load) -> u64 {
     let all = (load.mib() << 20) / MEAN;
     let blocks = (all / load.threads()).max(1);
     let work = load.share(WORK.max(all));
-    load.on_threads(|_, random| churn(blocks, work, random, block))
+    // The heap is as large as it is meant to be only when nobody begins to free before all have filled their part.
+    let filled = Barrier::new(load.threads());
+    load.on_threads(|_, mut random| {
+        let mut blocks: Vec<Piece> = (0..blocks).map(|_| block(&mut random)).collect();
+        filled.wait();
+        replace(&mut blocks, work, &mut random, block) + free_all(blocks)
+    })
 }
 
 fn block(random: &mut Random) -> Piece {

@@ -26,7 +26,7 @@ cargo run --release -p ebb-benches -- scaling [OPTIONS]
 
   --only A,B,C       these allocators alone; ratios are to the first one
   --runs N           how often each is run (default 5)
-  --timeout N        seconds after which a run counts as failed (default 60)
+  --timeout N        seconds after which a run counts as failed (default 120)
   --json FILE        where every sample goes (default peers.json in the target directory)
   --chart FILE       where the chart goes (default peers.svg in the target directory)
   --percent N        how much of each workload's work (default 100)
@@ -86,7 +86,7 @@ impl Options {
             only: Vec::new(),
             runs: 5,
             percent: 100,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(120),
             json: target.join("peers.json"),
             chart: target.join("peers.svg"),
         };

@@ -156,7 +156,7 @@ pub(crate) fn cases(chosen: &[&Workload], percent: usize) -> Vec<Case> {
 pub(crate) fn scaling(percent: usize) -> Vec<Case> {
     let case = |group: &str, threads: usize, mib: usize, at: usize| Case {
         group: group.into(),
-        name: format!("{threads} threads, {mib} MiB"),
+        name: format!("{group}: {at}"),
         command: vec![
             workloads::HEAP.name.into(),
             format!("--threads={threads}").into(),
