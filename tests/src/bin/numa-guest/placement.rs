@@ -88,7 +88,8 @@ pub(crate) fn full_sheaves_and_barns(nodes: &Nodes) {
 pub(crate) fn frees_go_home(nodes: &Nodes) {
     let (here, there) = two_homes(nodes);
     for size in sizes() {
-        let count = (100_000 / size).clamp(8, 1000);
+        // No more of the large ones than a small node has room for.
+        let count = (100_000 / size).clamp(if size > MIB { 3 } else { 8 }, 1000);
         let in_use = figures(nodes.home(here)).in_use;
         let blocks = on_cpu(here, || take(count, size));
         let most = figures(nodes.home(here)).backed;
