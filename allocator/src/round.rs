@@ -185,8 +185,8 @@ impl Round {
             count(&COUNTERS.moved);
             report::moved(visit.name());
         }
-        if visit.objects == 0 && visit.bytes == 0 {
-            return ControlFlow::Continue(());
+        if self.block.is_some() || (visit.objects == 0 && visit.bytes == 0) {
+            return flow(self.block);
         }
         (self.freed, self.dirty) = (true, true);
         self.untried = self.untried.saturating_add(visit.bytes);

@@ -210,8 +210,12 @@ impl<'a> Walker<'a> {
                 // The visitor may be at work for a while; others may come in meanwhile.
                 reference.leave();
             }
-            self.report.satisfied = outcome.satisfied
-                || (self.visit)(&Visit::new(record.name(), node, &news, false)).is_break();
+            // Satisfied in a pause it wants to hear no more, but for a move, which is told only once.
+            if !outcome.satisfied || news.moved {
+                let visit = Visit::new(record.name(), node, &news, false);
+                self.report.satisfied = (self.visit)(&visit).is_break();
+            }
+            self.report.satisfied |= outcome.satisfied;
             if eventful {
                 self.now = now_ns();
             }

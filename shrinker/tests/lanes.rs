@@ -125,6 +125,36 @@ fn a_shrinker_that_is_late_time_and_again_is_moved() {
     assert!(!list.has_async());
 }
 
+/// Who has enough after the first batch hears of the move all the same. Seen to fail with the last visit left out then.
+#[test]
+fn a_move_is_told_to_who_has_enough() {
+    let list = list();
+    let cache = on_scan(1000, |_| {
+        thread::sleep(Duration::from_millis(4));
+        Scan::Freed {
+            objects: 1,
+            bytes: 1,
+        }
+    });
+    let spec = Shrinker::new("late").batch(1);
+    let spec = spec.deadline(Duration::from_millis(2));
+    let _registration = spec.register(list, cache).unwrap();
+    let exhaustive = Walk {
+        priority: 0,
+        goal: 1,
+        ..Walk::default()
+    };
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let report = list.walk(&exhaustive, &mut |visit| {
+            told.push(visit.moved);
+            ControlFlow::Break(())
+        });
+        assert!(report.satisfied && report.objects == 1, "{report:?}");
+    }
+    assert_eq!(told.iter().filter(|moved| **moved).count(), 1, "{told:?}");
+}
+
 #[test]
 fn nobody_hurries_in_the_async_lane() {
     let list = list();
