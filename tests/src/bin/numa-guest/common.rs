@@ -62,11 +62,20 @@ pub(crate) fn two_homes(nodes: &Nodes) -> (usize, usize) {
 
 pub(crate) fn all_on(blocks: &[Block], node: u32, what: &str) {
     for block in blocks {
+        let elsewhere = || {
+            let pages = block.pages();
+            let there = pages.iter().filter(|page| **page == Some(node)).count();
+            let other = pages.iter().find(|page| **page != Some(node));
+            format!(
+                "{there} of its {} pages are, another: {other:?}",
+                pages.len()
+            )
+        };
         assert!(
             block.is_on(node),
-            "{what}: {block:?} of node {} should be on {node}; its pages: {:?}",
+            "{what}: {block:?} of node {} should be on {node}; {}",
             block.node(),
-            block.pages()
+            elsewhere()
         );
     }
 }
