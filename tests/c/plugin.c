@@ -2,23 +2,30 @@
 #include "check.h"
 
 #include <ebbmalloc.h>
+#include <pthread.h>
 
+/* Never held while something is allocated: then the cache itself may be asked. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *blocks[64];
 static size_t used;
 static ebb_shrinker_t *shrinker;
 
 static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
     (void)context, (void)control;
+    if (pthread_mutex_trylock(&lock) != 0) return EBB_COUNT_UNKNOWN;
     *objects = used;
+    pthread_mutex_unlock(&lock);
     return EBB_COUNT_OBJECTS;
 }
 
 static int scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
     (void)context;
+    if (pthread_mutex_trylock(&lock) != 0) return EBB_SCAN_STOP;
     while (used > 0 && result->objects < control->to_scan) {
         ebb_free(blocks[--used]);
         result->objects += 1, result->bytes += 1 << 20;
     }
+    pthread_mutex_unlock(&lock);
     return EBB_SCAN_FREED;
 }
 
@@ -26,7 +33,11 @@ static int scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t 
 void *plugin_begin(void) {
     ebb_shrinker_ops_t ops = {.name = "plugin", .count = count, .scan = scan};
     CHECK(ebb_shrinker_register(&ops, &shrinker) == 0);
-    while (used < 64 && (blocks[used] = ebb_malloc(1 << 20)) != NULL) used++;
+    for (void *block; used < 64 && (block = ebb_malloc(1 << 20)) != NULL;) {
+        pthread_mutex_lock(&lock);
+        blocks[used++] = block;
+        pthread_mutex_unlock(&lock);
+    }
     char *kept = ebb_calloc(1, 1000);
     CHECK(kept != NULL);
     strcpy(kept, "outlives the plugin");
