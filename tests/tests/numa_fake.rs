@@ -227,8 +227,7 @@ fn interleaved_blocks_come_from_all_nodes_by_turns() {
     });
 }
 
-/// Each node has its part of a spread block, and a budget that has no room for it. Seen to fail with spread blocks
-/// charged to no node, and with the rest of an uneven length left out when a block is resized.
+/// Each node has its part of a spread block, and a budget that has no room for it.
 #[test]
 fn spread_blocks_count_on_all_nodes() {
     on_it("spread_blocks_count_on_all_nodes", || {
@@ -282,7 +281,7 @@ const BUDGETS: [(&str, [Option<usize>; 8]); 8] = {
     ]
 };
 
-/// Seen to fail with the good ones of several counted although another is bad.
+/// One bad one among good ones makes all of them count for nothing.
 #[test]
 fn budgets_from_the_environment() {
     for (text, budgets) in BUDGETS {
