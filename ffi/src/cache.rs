@@ -7,7 +7,7 @@ use std::ptr::{self, NonNull};
 use ebb::raw::{self, UntypedCache};
 use ebb::{CacheError, CacheStats, Occupancy};
 
-use crate::last_chance::Context;
+use crate::handle::Context;
 
 /// An object cache.
 pub struct EbbCache {

@@ -1,6 +1,6 @@
 //! What C programs hold of a registered shrinker, and how it ends.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::time::Duration;
 
 use ebb::{RegisterError, Registration, Retirement, UnregisterError, raw};
@@ -41,6 +41,45 @@ pub(crate) unsafe fn hand_out(
     // SAFETY: the caller's clause: `out` may be written.
     unsafe { out.write(handle) };
     0
+}
+
+/// As [`hand_out`], for a callback with a name and a context. EINVAL when the name or the function is missing, or the name
+/// is not UTF-8.
+///
+/// # Safety
+///
+/// `name` is NULL or a C string; `out` may be written; the function may be called with the context by any thread.
+pub(crate) unsafe fn hand_out_named<F>(
+    name: *const c_char,
+    function: Option<F>,
+    context: *mut c_void,
+    out: *mut *mut EbbShrinker,
+    register: impl FnOnce(&str, F, Context) -> Result<Registration, RegisterError>,
+) -> c_int {
+    if name.is_null() {
+        return libc::EINVAL;
+    }
+    // SAFETY: the caller's clause, and it is not NULL.
+    let name = unsafe { CStr::from_ptr(name) }.to_str();
+    let (Ok(name), Some(function)) = (name, function) else {
+        return libc::EINVAL;
+    };
+    // SAFETY: the caller's clause: `out` may be written.
+    unsafe { hand_out(|| register(name, function, Context(context)), out) }
+}
+
+/// What a callback is called with.
+pub(crate) struct Context(pub(crate) *mut c_void);
+
+// SAFETY: whoever registered promised a callback that any thread may call with this context.
+unsafe impl Send for Context {}
+// SAFETY: as above.
+unsafe impl Sync for Context {}
+
+impl Context {
+    pub(crate) fn get(&self) -> *mut c_void {
+        self.0
+    }
 }
 
 /// Unregisters a cache and waits until its callbacks have returned: after 0 they are never called again.

@@ -1,8 +1,8 @@
 //! What a C program can do in the last moment before an allocation fails.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
-use crate::handle::{EbbShrinker, hand_out};
+use crate::handle::{Context, EbbShrinker, hand_out_named};
 
 /// Frees what it can, in any way, when everything else was tried; gives how many bytes that were. `lacking` is how many
 /// bytes the request lacks, or 0 when nobody knows.
@@ -28,33 +28,14 @@ pub unsafe extern "C" fn ebb_last_chance_register(
     context: *mut c_void,
     out: *mut *mut EbbShrinker,
 ) -> c_int {
-    if name.is_null() {
-        return libc::EINVAL;
-    }
-    // SAFETY: the caller's clause, and it is not NULL.
-    let name = unsafe { CStr::from_ptr(name) }.to_str();
-    let (Ok(name), Some(free)) = (name, free) else {
-        return libc::EINVAL;
-    };
-    let context = Context(context);
-    let call = move |lacking| {
-        // SAFETY: the promise made at registration.
-        unsafe { free(context.get(), lacking) }
-    };
-    // SAFETY: the caller's clause: `out` may be written.
-    unsafe { hand_out(|| ebb::on_last_chance(name, call), out) }
-}
-
-/// What a callback is called with.
-pub(crate) struct Context(pub(crate) *mut c_void);
-
-// SAFETY: whoever registered promised a callback that any thread may call with this context.
-unsafe impl Send for Context {}
-// SAFETY: as above.
-unsafe impl Sync for Context {}
-
-impl Context {
-    pub(crate) fn get(&self) -> *mut c_void {
-        self.0
-    }
+    let register =
+        |name: &str, free: unsafe extern "C" fn(*mut c_void, usize) -> usize, context: Context| {
+            let call = move |lacking| {
+                // SAFETY: the promise made at registration.
+                unsafe { free(context.get(), lacking) }
+            };
+            ebb::on_last_chance(name, call)
+        };
+    // SAFETY: the caller's clause.
+    unsafe { hand_out_named(name, free, context, out, register) }
 }

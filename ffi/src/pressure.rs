@@ -1,11 +1,10 @@
 //! How short of memory the process is, for C.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
 use ebb::Pressure;
 
-use crate::handle::{EbbShrinker, hand_out};
-use crate::last_chance::Context;
+use crate::handle::{Context, EbbShrinker, hand_out_named};
 
 /// `ebb_pressure`: there is no budget, or less than three quarters of it are backed.
 pub const EBB_PRESSURE_NONE: c_int = 0;
@@ -57,19 +56,14 @@ pub unsafe extern "C" fn ebb_pressure_register(
     context: *mut c_void,
     out: *mut *mut EbbShrinker,
 ) -> c_int {
-    if name.is_null() {
-        return libc::EINVAL;
-    }
-    // SAFETY: the caller's clause, and it is not NULL.
-    let name = unsafe { CStr::from_ptr(name) }.to_str();
-    let (Ok(name), Some(call)) = (name, call) else {
-        return libc::EINVAL;
-    };
-    let context = Context(context);
-    let listener = move |pressure| {
-        // SAFETY: the promise made at registration.
-        unsafe { call(context.get(), number(pressure)) }
-    };
-    // SAFETY: the caller's clause: `out` may be written.
-    unsafe { hand_out(|| ebb::on_pressure(name, listener), out) }
+    let register =
+        |name: &str, call: unsafe extern "C" fn(*mut c_void, c_int), context: Context| {
+            let listener = move |pressure| {
+                // SAFETY: the promise made at registration.
+                unsafe { call(context.get(), number(pressure)) }
+            };
+            ebb::on_pressure(name, listener)
+        };
+    // SAFETY: the caller's clause.
+    unsafe { hand_out_named(name, call, context, out, register) }
 }
