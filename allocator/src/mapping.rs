@@ -234,13 +234,13 @@ pub(crate) fn free(start: usize) -> bool {
 }
 
 /// Whether this mapping may be kept. Purges what its node's arena keeps to make room, if nobody asked the arena for
-/// memory since the last large block was freed: where both are in demand, small pages cost more to make anew.
+/// memory since a large block lacked room last: where both are in demand, small pages cost more to make anew.
 fn make_room(mapping: Mapping) -> bool {
     let missing = mapping.len.saturating_sub(limit());
     if missing > 0
         && let Some(node) = mapping.node
         && node::node(node).arena.is_quiet()
-        && mapping.len <= KEEP_FLOOR.max(bytes() / KEEP_PART)
+        && mapping.len <= bound(node::balance().0)
     {
         let arena = &node::node(node).arena;
         arena.purge(arena.usage().1.saturating_sub(missing));
@@ -248,11 +248,15 @@ fn make_room(mapping: Mapping) -> bool {
     mapping.len <= limit()
 }
 
+/// Bytes that may be kept in all when the nodes have so many in use.
+fn bound(in_nodes: usize) -> usize {
+    KEEP_FLOOR.max((in_nodes + bytes()) / KEEP_PART)
+}
+
 /// Bytes of spares that may be kept: what the bound on all that is kept leaves, beside what the nodes keep.
 fn limit() -> usize {
     let (used, kept) = node::balance();
-    let used = used + bytes();
-    KEEP_FLOOR.max(used / KEEP_PART).saturating_sub(kept)
+    bound(used).saturating_sub(kept)
 }
 
 /// Unmaps spares until no more than may be are kept. One load when there are none.

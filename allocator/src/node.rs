@@ -226,13 +226,9 @@ impl Node {
         for _ in 0..TRIES {
             // Relaxed: any class will do.
             let class = self.asked.fetch_add(1, Ordering::Relaxed) % LAST + 1;
-            let mut pool = self.classes[class].0.lock();
-            let used = core::mem::replace(&mut pool.barn_used, false);
-            drop(pool);
-            if used {
-                continue;
-            }
-            if let Some(full) = self.pop_barn(class, 0) {
+            let unused = self.classes[class].0.lock().pop_unused();
+            if let Some(full) = unused {
+                self.barns.fetch_sub(sheaf_bytes(class), Ordering::Relaxed);
                 self.put(class, full.objects(class));
                 return Some(full);
             }

@@ -6,7 +6,7 @@
 use core::ptr::NonNull;
 
 use crate::list::List;
-use crate::sheaf::Pile;
+use crate::sheaf::{Pile, Sheaf};
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 
@@ -51,6 +51,12 @@ impl Pool {
         self.free += self.slab(slab).capacity();
         self.slab(slab).list = FULLNESS as u32;
         self.relist(slab);
+    }
+
+    /// A full sheaf of the barn, unless that was of use since this was asked last.
+    pub(crate) fn pop_unused(&mut self) -> Option<Sheaf> {
+        let used = core::mem::replace(&mut self.barn_used, false);
+        if used { None } else { self.barn.pop() }
     }
 
     /// Takes objects from the fullest slabs that have any.
