@@ -1,8 +1,8 @@
 //! Reclaim: who is asked for what, and on which CPUs.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use ebb_tests::fork::forked;
 use ebb_tests::numa::{Block, Nodes, affinity, on_cpu, pin};
@@ -37,6 +37,15 @@ impl Cache {
     fn fill(&self, node: u32, count: usize) {
         let mut blocks = self.blocks[node as usize].lock().unwrap();
         blocks.resize_with(count, || Block::on_node(10_000, node).unwrap());
+    }
+
+    /// Holds its locks: whoever forks holds those that a reclaim thread takes, or may find them taken for ever in the
+    /// child. Nothing is allocated while they are held.
+    fn hold(&self) -> impl Sized {
+        let mut blocks: Vec<MutexGuard<_>> = Vec::with_capacity(self.blocks.len());
+        let asked = self.asked.lock().unwrap();
+        blocks.extend(self.blocks.iter().map(|blocks| blocks.lock().unwrap()));
+        (asked, blocks)
     }
 
     /// The nodes it was asked for since it was last looked.
@@ -212,7 +221,9 @@ pub(crate) fn reclaim_threads(nodes: &Nodes) {
     pin(0);
     run_second("one CPU", &[]);
     let (cache, ids) = on_their_cpus(nodes, &all);
+    let held = cache.hold();
     let answer = forked(|| {
+        drop(held);
         let new = check_threads(nodes, cache, &all);
         u8::from(new.is_disjoint(&ids))
     });
