@@ -105,6 +105,8 @@ fn a_forked_child_has_a_teller_of_its_own() {
         let mut blocks = Vec::new();
         fill(&mut blocks, 48 * MIB);
         assert_eq!(next(&heard), Pressure::Low);
+        // By now the teller is out of the channel.
+        thread::sleep(Duration::from_millis(20));
         // SAFETY: the child allocates, which is what the fork handlers are for, and leaves by `_exit`.
         let child = unsafe { libc::fork() };
         if child == 0 {

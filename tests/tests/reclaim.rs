@@ -212,10 +212,13 @@ fn a_late_shrinker_is_moved_and_reported() {
 fn a_forked_child_has_a_reclaim_thread_of_its_own() {
     alone("a_forked_child_has_a_reclaim_thread_of_its_own", || {
         leave(16 * MIB);
-        let (_cache, _registration) = blocking();
+        let (cache, _registration) = blocking();
         assert!(Block::new(MIB).is_some(), "the thread runs");
+        // It may still be at it.
+        let held = cache.blocks.lock().unwrap();
         // SAFETY: the child allocates, which is what the fork handlers are for, and leaves by `_exit`.
         let child = unsafe { libc::fork() };
+        drop(held);
         if child == 0 {
             // SAFETY: no pointers.
             unsafe { libc::alarm(10) };
