@@ -47,6 +47,9 @@ pub(crate) const MAX_SIZE: usize = 1 << ADDRESS_BITS;
 /// Words per node in a CPU's table, one per tag value of that node.
 pub(crate) const ROW: usize = 128;
 
+/// CPUs that are told apart. Where there may ever be more, there is no fast path.
+pub(crate) const MAX_CPUS: usize = 1024;
+
 /// NUMA nodes that are told apart. The memory of nodes beyond is not used.
 pub(crate) const MAX_NODES: usize = 64;
 

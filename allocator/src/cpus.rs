@@ -30,10 +30,9 @@ enum Place {
 
 impl Place {
     fn here() -> Self {
-        if percpu::usable() {
-            Self::Cpu
-        } else {
-            Self::Fallback(&FALLBACK[tables::fallback_of(os::cpu())])
+        match percpu::cpu() {
+            Some(cpu) if cpu < topology::machine().cpus => Self::Cpu,
+            _ => Self::Fallback(&FALLBACK[tables::fallback_of(os::cpu())]),
         }
     }
 
@@ -43,7 +42,7 @@ impl Place {
         node::node(topology::machine().home_of(os::cpu()))
     }
 
-    /// The word for `tag`; 0 when the thread has just lost its fast path.
+    /// The word for `tag`; `forbidden` when the thread has just lost its fast path.
     fn peek(self, tag: Tag) -> usize {
         match self {
             Self::Cpu => percpu::peek(tag.word()),

@@ -30,7 +30,7 @@ use crate::start;
 /// A block of at least `size` bytes at a multiple of `align`, a power of two; null when there is no memory for it.
 #[inline(always)]
 pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
-    let Some(class) = size_class::of_layout(size, align) else {
+    let Some(class) = size_class::try_of_layout(size, align) else {
         return alloc_large(size, align);
     };
     let object = percpu::pop(class);
@@ -44,6 +44,7 @@ pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
 #[inline(never)]
 extern "C" fn alloc_slow(class: usize) -> *mut u8 {
     let errno = KeepErrno::new();
+    let class = class.max(1);
     let object = start::ensure().then(|| reclaim::with_reclaim(None, &|| cpus::alloc(class)));
     answer(errno, object.flatten())
 }
@@ -140,9 +141,11 @@ extern "C" fn alloc_large_zeroed(size: usize, align: usize) -> *mut u8 {
 #[inline(always)]
 pub(crate) unsafe fn free(block: *mut u8) {
     let address = block.expose_provenance();
-    let tag = span_map::tag(address);
+    let Some(tag) = span_map::find(address) else {
+        return free_elsewhere(address);
+    };
     if !percpu::push(tag.word(), address) {
-        free_slow(tag, address);
+        free_slow(address, tag);
     }
 }
 
@@ -152,14 +155,14 @@ pub(crate) unsafe fn free(block: *mut u8) {
 /// As for `free`, and size and alignment are those of the allocation.
 #[inline(always)]
 pub(crate) unsafe fn free_sized(block: *mut u8, size: usize, align: usize) {
-    let class = size_class::of_layout(size, align);
+    let class = size_class::try_of_layout(size, align);
     // With one node the tag is the class.
     if let Some(class) = class
         && start::one_node()
     {
         let address = block.expose_provenance();
         if !percpu::push(class, address) {
-            free_slow(Tag::new(0, class), address);
+            free_slow(address, Tag::new(0, class.max(1)));
         }
         return;
     }
@@ -167,9 +170,16 @@ pub(crate) unsafe fn free_sized(block: *mut u8, size: usize, align: usize) {
     unsafe { free(block) };
 }
 
+/// A block where there is no tag.
 #[cold]
 #[inline(never)]
-extern "C" fn free_slow(tag: Tag, address: usize) {
+extern "C" fn free_elsewhere(address: usize) {
+    free_slow(address, Tag::NONE);
+}
+
+#[cold]
+#[inline(never)]
+extern "C" fn free_slow(address: usize, tag: Tag) {
     let _errno = KeepErrno::new();
     match tag.kind() {
         1..=size_class::LAST => drain::if_worthwhile(cpus::free(tag, address)),

@@ -4,6 +4,8 @@
 //! 96), so that at most a fifth of a larger object is wasted. Class 0 and those from 97 on do not exist: their words
 //! in the CPUs' tables stay empty and full at once, which sends every odd pointer to the slow path for free.
 
+use core::hint::cold_path;
+
 use crate::config::{
     BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, ROW, SHEAF_BYTES, SHEAF_LEAST, SHEAF_MOST,
     SLICE, UNIT_SLICES,
@@ -121,12 +123,14 @@ pub(crate) static SHAPES: [Shape; ROW] = {
     shapes
 };
 
-/// The class for objects of `size` bytes; nothing when that is more than [`MAX_SMALL`].
+/// The class for objects of `size` bytes; nothing when that is more than [`MAX_SMALL`]. Class 0, which has no objects, for
+/// no bytes.
 #[inline]
-pub(crate) fn of(size: usize) -> Option<usize> {
+fn of(size: usize) -> Option<usize> {
     if size <= FINE {
-        return Some(size.div_ceil(MIN_ALIGN).max(1));
+        return Some(size.div_ceil(MIN_ALIGN));
     }
+    cold_path();
     if size > MAX_SMALL {
         return None;
     }
@@ -140,6 +144,12 @@ pub(crate) fn of(size: usize) -> Option<usize> {
 /// when only a span or a mapping will do.
 #[inline]
 pub(crate) fn of_layout(size: usize, align: usize) -> Option<usize> {
+    try_of_layout(size.max(1), align)
+}
+
+/// As [`of_layout`], but for no bytes perhaps class 0, whose words are always empty and full: so the slow path sees to it.
+#[inline]
+pub(crate) fn try_of_layout(size: usize, align: usize) -> Option<usize> {
     if align <= MIN_ALIGN {
         return of(size);
     }
@@ -173,7 +183,7 @@ mod tests {
             if size > SHAPES[class].size {
                 class += 1;
             }
-            assert_eq!(of(size), Some(class), "size {size}");
+            assert_eq!(of_layout(size, 1), Some(class), "size {size}");
             assert!(SHAPES[class].size >= size);
         }
         assert_eq!(class, LAST);

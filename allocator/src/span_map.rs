@@ -130,14 +130,17 @@ fn slice_index(address: usize) -> usize {
     (address >> SLICE_SHIFT) % REGION_SLICES
 }
 
-/// What lies at `address`.
+/// What lies at `address`; nothing where nothing of ours is near.
 #[inline(always)]
-pub(crate) fn tag(address: usize) -> Tag {
-    let Some(region) = region(address) else {
-        return Tag::NONE;
-    };
+pub(crate) fn find(address: usize) -> Option<Tag> {
     // Relaxed: whoever frees an object got it from an allocation, which happened after the tag was written.
-    Tag(region.tags[slice_index(address)].load(Ordering::Relaxed))
+    let tag = |region: &Region| region.tags[slice_index(address)].load(Ordering::Relaxed);
+    region(address).map(tag).map(Tag)
+}
+
+/// What lies at `address`.
+pub(crate) fn tag(address: usize) -> Tag {
+    find(address).unwrap_or(Tag::NONE)
 }
 
 /// Makes the tables for the region of `address`. False when there is no memory.

@@ -12,13 +12,13 @@ use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::budget;
-use crate::config::{PAGE, ROW};
+use crate::config::{MAX_CPUS, PAGE, ROW};
 use crate::lock::Lock;
-use crate::os::{self, percpu};
+use crate::os::{self, NO_CPU, Rows, percpu};
 use crate::sheaf;
 use crate::size_class::{LAST, SHEAVES};
 use crate::span_map::Tag;
-use crate::topology::{self, MAX_CPUS};
+use crate::topology;
 
 /// Held while everything is made.
 pub(crate) static STARTING: Lock<()> = Lock::new(());
@@ -27,10 +27,10 @@ pub(crate) static STARTING: Lock<()> = Lock::new(());
 pub(crate) const FALLBACKS: usize = 64;
 
 /// Where each CPU pops: the row of its own node.
-static POP: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) }; MAX_CPUS];
+static POP: Rows = [const { AtomicUsize::new(0) }; NO_CPU + MAX_CPUS];
 
 /// Where each CPU pushes: its whole table.
-static PUSH: [AtomicUsize; MAX_CPUS] = [const { AtomicUsize::new(0) }; MAX_CPUS];
+static PUSH: Rows = [const { AtomicUsize::new(0) }; NO_CPU + MAX_CPUS];
 
 /// The tables for threads without restartable sequences.
 pub(crate) static FALLBACK: [Lock<Table>; FALLBACKS] =
@@ -73,7 +73,10 @@ pub(crate) fn start(fallback: bool) -> bool {
         group = unsafe { group.add(bytes) };
     }
     if !fallback && os::prepare_fences() {
-        percpu::start(machine.cpus, &POP, &PUSH);
+        // Whoever is on no CPU, or on one that we were not told of.
+        (0..NO_CPU).for_each(close_entry);
+        (NO_CPU + machine.cpus..POP.len()).for_each(close_entry);
+        percpu::start(&POP, &PUSH);
     }
     true
 }
@@ -157,23 +160,27 @@ pub(crate) fn open(cpu: usize, table: Table) {
     let row = table.words + home * ROW * size_of::<usize>();
     // Release, both: whoever reads the address sees the words that were written before. The sequences load it and then
     // what it names: a dependency, which x86-64 keeps in order.
-    PUSH[cpu].store(table.words, Ordering::Release);
-    POP[cpu].store(row, Ordering::Release);
+    PUSH[NO_CPU + cpu].store(table.words, Ordering::Release);
+    POP[NO_CPU + cpu].store(row, Ordering::Release);
 }
 
 /// A CPU's table; one at address 0 before [`start`].
 pub(crate) fn of_cpu(cpu: usize) -> Table {
     // Relaxed: the words' addresses never change, and what they hold is the caller's business.
-    let words = PUSH[cpu].load(Ordering::Relaxed);
+    let words = PUSH[NO_CPU + cpu].load(Ordering::Relaxed);
     Table { words }
 }
 
 /// Points a CPU's row addresses at a table without sheaves. Visible there after a fence.
 pub(crate) fn close(cpu: usize) {
-    // Relaxed, all: the fence that follows makes them visible.
+    close_entry(NO_CPU + cpu);
+}
+
+fn close_entry(entry: usize) {
+    // Relaxed, all: a fence or the start of the fast path follows, and makes them visible.
     let closed = CLOSED.load(Ordering::Relaxed);
-    PUSH[cpu].store(closed, Ordering::Relaxed);
-    POP[cpu].store(closed, Ordering::Relaxed);
+    PUSH[entry].store(closed, Ordering::Relaxed);
+    POP[entry].store(closed, Ordering::Relaxed);
 }
 
 #[cfg(test)]

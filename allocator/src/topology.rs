@@ -13,12 +13,9 @@ use core::ffi::CStr;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
-use crate::config::{MAX_NODES, PAGE};
+use crate::config::{MAX_CPUS, MAX_NODES, PAGE};
 use crate::os::{self, CpuSet, NODE_IDS, NodeRules, NodeSet};
 use crate::sysfs::Sysfs;
-
-/// CPUs that are told apart. CPUs beyond have no fast path.
-pub(crate) const MAX_CPUS: usize = 1024;
 
 /// Distances as the kernel has them: of a node to itself, and of others if it does not say.
 const NEAREST: u8 = 10;

@@ -3,6 +3,10 @@
 //! Nothing here allocates or panics. [`percpu`] is the fast path's restartable sequences where there are any (x86-64
 //! with glibc); elsewhere its operations always fail and the callers take their fallback.
 
+use core::sync::atomic::AtomicUsize;
+
+use crate::config::MAX_CPUS;
+
 mod linux;
 mod numa;
 mod text;
@@ -26,6 +30,12 @@ mod thread_word;
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("ebbmalloc runs on 64-bit Linux");
+
+/// Addresses of rows of words, one for each number of a CPU, and in front of that of CPU 0 [`NO_CPU`] for threads that are on
+/// no CPU.
+pub(crate) type Rows = [AtomicUsize; NO_CPU + MAX_CPUS];
+/// See [`Rows`].
+pub(crate) const NO_CPU: usize = 2;
 
 pub(crate) use linux::{
     KeepErrno, advise_huge, advise_small, at_exit, at_fork, cpu, discard, environment,

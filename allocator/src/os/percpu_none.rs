@@ -1,15 +1,15 @@
 //! No restartable sequences here: every operation fails, and the callers take their fallback.
 
-use core::sync::atomic::AtomicUsize;
+use super::Rows;
 
 /// There is nothing to open.
-pub(crate) fn start(_: usize, _: &'static [AtomicUsize], _: &'static [AtomicUsize]) -> bool {
+pub(crate) fn start(_: &'static Rows, _: &'static Rows) -> bool {
     false
 }
 
 /// Never.
-pub(crate) fn usable() -> bool {
-    false
+pub(crate) fn cpu() -> Option<usize> {
+    None
 }
 
 /// Nothing.

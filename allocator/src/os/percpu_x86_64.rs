@@ -8,7 +8,9 @@
 //! # What the sequences see
 //!
 //! `HOT.pop[cpu]` and `HOT.push[cpu]` are the addresses of two rows of words; a word is the address of the top slot
-//! of a sheaf (`sheaf`). `pop` takes a class, `push` and the rest a tag (class and node, `span_map`).
+//! of a sheaf (`sheaf`). `pop` takes a class, `push` and the rest a tag (class and node, `span_map`). The number of the
+//! CPU is not checked: there is an entry for every number that the kernel gives, and two in front, for the numbers -1
+//! and -2 of a thread whose area the kernel does not know. Their rows have no sheaves.
 //!
 //! ```text
 //! pop:   top = row[class]; object = *top; none if object is 0;  row[class] = top - 8       <- commit
@@ -26,29 +28,30 @@
 //!
 //! # Before start, and where there is no area
 //!
-//! `HOT.cpus` is 0 at first, and is read before `HOT.rseq`: until both are set every operation fails at once and touches
-//! nothing. A thread whose area is not registered has a CPU of 2^32 - 1 and fails by the compare with `HOT.cpus`.
+//! `HOT.rseq`, the place of the thread's area, is 0 at first, and stays so where there are no restartable sequences: every
+//! operation fails at once and touches nothing. `start` sets the arrays of rows first and `HOT.rseq` last, and the
+//! sequences read them the other way round.
 //!
 //! No `lock` prefix, no fence: the commit is a plain store, ordered by x86-64 after those before it.
 
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
+use super::thread::affinity;
+use super::{NO_CPU, Rows};
+
 /// What every operation reads. Constant after start, alone on its cache line.
 #[repr(C)]
 struct Hot {
-    /// Where the thread's area is, from the thread pointer.
+    /// Where the thread's area is, from the thread pointer; 0 before start.
     rseq: AtomicIsize,
-    /// CPUs that have rows.
-    cpus: AtomicUsize,
-    /// Address of the array of rows to pop from.
+    /// Address of CPU 0's entry in the array of rows to pop from.
     pop: AtomicUsize,
-    /// Address of the array of rows to push to.
+    /// The same for those to push to.
     push: AtomicUsize,
 }
 
 global_asm!(
-    ".weak __rseq_offset",
     ".pushsection .data.ebb_hot, \"aw\", @progbits",
     ".balign 64",
     ".globl ebb_hot",
@@ -58,6 +61,7 @@ global_asm!(
     "ebb_hot:",
     ".zero 64",
     ".popsection",
+    ".weak __rseq_offset",
     ".pushsection .text.ebb_rseq_offset, \"ax\", @progbits",
     ".globl ebb_rseq_offset",
     ".hidden ebb_rseq_offset",
@@ -81,48 +85,44 @@ fn hot() -> &'static Hot {
     unsafe { &HOT }
 }
 
-/// Opens the fast path. `pop` and `push` have an entry for each of `cpus` CPUs and stay for ever. False where there
-/// are no restartable sequences.
-pub(crate) fn start(
-    cpus: usize,
-    pop: &'static [AtomicUsize],
-    push: &'static [AtomicUsize],
-) -> bool {
-    assert!(pop.len() >= cpus && push.len() >= cpus);
+/// Opens the fast path. The entries of `pop` and `push` are addresses of rows, all of them, and stay so. False where there
+/// are no restartable sequences, or more CPUs.
+pub(crate) fn start(pop: &'static Rows, push: &'static Rows) -> bool {
     // SAFETY: the assembly above; it reads no memory but the linker's.
     let offset = unsafe { ebb_rseq_offset() };
     // SAFETY: null, or glibc's constant.
     let Some(offset) = (unsafe { offset.as_ref() }) else {
         return false;
     };
+    // The kernel refuses to fill a set that has no room for all the CPUs there may ever be.
+    if affinity().is_none() {
+        return false;
+    }
     let hot = hot();
-    // Relaxed: nobody reads these before `cpus` is set.
-    hot.pop.store(pop.as_ptr().addr(), Ordering::Relaxed);
-    hot.push.store(push.as_ptr().addr(), Ordering::Relaxed);
-    hot.rseq.store(*offset, Ordering::Relaxed);
-    // Release: pairs with the sequences' load of `cpus` (a plain load is an acquire on x86-64): whoever sees it set sees
-    // the other three, `rseq` above all.
-    hot.cpus.store(cpus, Ordering::Release);
+    // Relaxed, both: the Release below is behind them.
+    hot.pop
+        .store((&raw const pop[NO_CPU]).addr(), Ordering::Relaxed);
+    hot.push
+        .store((&raw const push[NO_CPU]).addr(), Ordering::Relaxed);
+    // Release: pairs with the sequences' load of `rseq` (a plain load is an acquire on x86-64).
+    hot.rseq.store(*offset, Ordering::Release);
     true
 }
 
-/// Whether this thread, now, can use the sequences.
-pub(crate) fn usable() -> bool {
-    let hot = hot();
-    // Acquire: pairs with the Release in `start`; read before `rseq`.
-    let cpus = hot.cpus.load(Ordering::Acquire);
-    if cpus == 0 {
-        return false;
+/// The CPU that this thread is on, if it can use the sequences.
+pub(crate) fn cpu() -> Option<usize> {
+    // Relaxed: nothing else is read.
+    let rseq = hot().rseq.load(Ordering::Relaxed);
+    if rseq == 0 {
+        return None;
     }
-    // Relaxed: visible since `cpus` is set.
-    let rseq = hot.rseq.load(Ordering::Relaxed);
-    let cpu: u64;
+    let cpu: i32;
     // SAFETY: reads the thread's own area.
     unsafe {
         asm!("mov {cpu:e}, dword ptr fs:[{rseq} + 4]", cpu = out(reg) cpu, rseq = in(reg) rseq,
             options(nostack, preserves_flags, readonly));
     }
-    (cpu as usize) < cpus
+    usize::try_from(cpu).ok()
 }
 
 /// Takes an object of `class` from this CPU's sheaf; 0 when it has none, or this thread has no fast path.
@@ -133,26 +133,21 @@ pub(crate) fn pop(class: usize) -> usize {
     // only store is to this CPU's word.
     unsafe {
         asm!(
-            "xor {object:e}, {object:e}",
-            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
-            "test {cpus}, {cpus}",
+            "66:",
+            "mov {object}, qword ptr [rip + ebb_hot]",
+            "test {object}, {object}",
             "je 33f",
-            "mov {rseq}, qword ptr [rip + ebb_hot]",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
             ".long 0, 0",
             ".quad 22f, (33f - 22f), 44f",
             ".popsection",
-            "66:",
-            "xor {object:e}, {object:e}",
             "lea {at}, [rip + 77b]",
-            "mov qword ptr fs:[{rseq} + 8], {at}",
+            "mov qword ptr fs:[{object} + 8], {at}",
             "22:",
-            "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, {cpus}",
-            "jae 33f",
-            "mov {word}, qword ptr [rip + ebb_hot + 16]",
+            "movsxd {at}, dword ptr fs:[{object} + 4]",
+            "mov {word}, qword ptr [rip + ebb_hot + 8]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
             "mov {at}, qword ptr [{word} + 8*{class}]",
             "mov {object}, qword ptr [{at}]",
@@ -171,8 +166,6 @@ pub(crate) fn pop(class: usize) -> usize {
             word = out(reg) _,
             object = out(reg) object,
             class = in(reg) class,
-            rseq = out(reg) _,
-            cpus = out(reg) _,
             options(nostack),
         );
     }
@@ -186,10 +179,9 @@ pub(crate) fn push(tag: usize, object: usize) -> bool {
     // SAFETY: as for `pop`; the slot above the top belongs to the sheaf, since the end was checked.
     unsafe {
         asm!(
-            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
-            "test {cpus}, {cpus}",
-            "je {fail}",
             "mov {rseq}, qword ptr [rip + ebb_hot]",
+            "test {rseq}, {rseq}",
+            "je {fail}",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
@@ -200,10 +192,8 @@ pub(crate) fn push(tag: usize, object: usize) -> bool {
             "lea {at}, [rip + 77b]",
             "mov qword ptr fs:[{rseq} + 8], {at}",
             "22:",
-            "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, {cpus}",
-            "jae {fail}",
-            "mov {word}, qword ptr [rip + ebb_hot + 24]",
+            "movsxd {at}, dword ptr fs:[{rseq} + 4]",
+            "mov {word}, qword ptr [rip + ebb_hot + 16]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
             "mov {at}, qword ptr [{word} + 8*{tag}]",
             "cmp qword ptr [{at}], {object}",
@@ -225,7 +215,6 @@ pub(crate) fn push(tag: usize, object: usize) -> bool {
             tag = in(reg) tag,
             object = in(reg) object,
             rseq = out(reg) _,
-            cpus = out(reg) _,
             fail = label { return false },
             options(nostack),
         );
@@ -233,33 +222,28 @@ pub(crate) fn push(tag: usize, object: usize) -> bool {
     true
 }
 
-/// This CPU's word for `tag`; 0 when this thread has no fast path.
+/// This CPU's word for `tag`; 0 before start.
 #[inline(never)]
 pub(crate) fn peek(tag: usize) -> usize {
     let top: usize;
     // SAFETY: as for `pop`; nothing is stored.
     unsafe {
         asm!(
-            "xor {top:e}, {top:e}",
-            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
-            "test {cpus}, {cpus}",
+            "66:",
+            "mov {top}, qword ptr [rip + ebb_hot]",
+            "test {top}, {top}",
             "je 33f",
-            "mov {rseq}, qword ptr [rip + ebb_hot]",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
             ".long 0, 0",
             ".quad 22f, (33f - 22f), 44f",
             ".popsection",
-            "66:",
-            "xor {top:e}, {top:e}",
             "lea {at}, [rip + 77b]",
-            "mov qword ptr fs:[{rseq} + 8], {at}",
+            "mov qword ptr fs:[{top} + 8], {at}",
             "22:",
-            "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, {cpus}",
-            "jae 33f",
-            "mov {word}, qword ptr [rip + ebb_hot + 24]",
+            "movsxd {at}, dword ptr fs:[{top} + 4]",
+            "mov {word}, qword ptr [rip + ebb_hot + 16]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
             "mov {top}, qword ptr [{word} + 8*{tag}]",
             "33:",
@@ -273,8 +257,6 @@ pub(crate) fn peek(tag: usize) -> usize {
             word = out(reg) _,
             top = out(reg) top,
             tag = in(reg) tag,
-            rseq = out(reg) _,
-            cpus = out(reg) _,
             options(nostack),
         );
     }
@@ -287,10 +269,9 @@ pub(crate) fn exchange(tag: usize, expected: usize, new: usize) -> bool {
     // SAFETY: as for `pop`; `new` is the top of a sheaf that the caller owns.
     unsafe {
         asm!(
-            "mov {cpus}, qword ptr [rip + ebb_hot + 8]",
-            "test {cpus}, {cpus}",
-            "je {fail}",
             "mov {rseq}, qword ptr [rip + ebb_hot]",
+            "test {rseq}, {rseq}",
+            "je {fail}",
             ".pushsection __rseq_cs, \"aw\"",
             ".balign 32",
             "77:",
@@ -301,10 +282,8 @@ pub(crate) fn exchange(tag: usize, expected: usize, new: usize) -> bool {
             "lea {at}, [rip + 77b]",
             "mov qword ptr fs:[{rseq} + 8], {at}",
             "22:",
-            "mov {at:e}, dword ptr fs:[{rseq} + 4]",
-            "cmp {at}, {cpus}",
-            "jae {fail}",
-            "mov {word}, qword ptr [rip + ebb_hot + 24]",
+            "movsxd {at}, dword ptr fs:[{rseq} + 4]",
+            "mov {word}, qword ptr [rip + ebb_hot + 16]",
             "mov {word}, qword ptr [{word} + 8*{at}]",
             "cmp qword ptr [{word} + 8*{tag}], {expected}",
             "jne {fail}",
@@ -322,7 +301,6 @@ pub(crate) fn exchange(tag: usize, expected: usize, new: usize) -> bool {
             expected = in(reg) expected,
             new = in(reg) new,
             rseq = out(reg) _,
-            cpus = out(reg) _,
             fail = label { return false },
             options(nostack),
         );

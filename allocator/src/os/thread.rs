@@ -5,6 +5,8 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::AtomicU32;
 
+use crate::config::MAX_CPUS;
+
 /// Bytes of stack; the callbacks of caches run on it.
 const STACK: usize = 2 << 20;
 
@@ -57,12 +59,12 @@ pub(crate) fn spawn(entry: extern "C" fn(*mut c_void) -> *mut c_void, argument: 
     started == 0
 }
 
-/// CPUs, by the kernel's numbers, as the system calls have them: those below 1024.
+/// CPUs, by the kernel's numbers, as the system calls have them: those below [`MAX_CPUS`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuSet([u64; CpuSet::WORDS]);
 
 impl CpuSet {
-    const WORDS: usize = 1024 / 64;
+    const WORDS: usize = MAX_CPUS / 64;
     const NONE: Self = Self([0; Self::WORDS]);
 
     /// Those of its CPUs for which `f` says so; nothing when there are none.
