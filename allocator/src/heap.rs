@@ -30,7 +30,22 @@ use crate::start;
 /// A block of at least `size` bytes at a multiple of `align`, a power of two; null when there is no memory for it.
 #[inline(always)]
 pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
-    let Some(class) = size_class::try_of_layout(size, align) else {
+    if align > MIN_ALIGN {
+        return alloc_aligned(size, align);
+    }
+    alloc_in(size_class::of(size), size, align)
+}
+
+/// As [`alloc`], out of its way.
+#[inline(never)]
+extern "C" fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
+    alloc_in(size_class::of_layout(size, align), size, align)
+}
+
+/// As [`alloc`], in its size class if there is one.
+#[inline(always)]
+fn alloc_in(class: Option<usize>, size: usize, align: usize) -> *mut u8 {
+    let Some(class) = class else {
         return alloc_large(size, align);
     };
     let object = percpu::pop(class);
@@ -155,9 +170,9 @@ pub(crate) unsafe fn free(block: *mut u8) {
 /// As for `free`, and size and alignment are those of the allocation.
 #[inline(always)]
 pub(crate) unsafe fn free_sized(block: *mut u8, size: usize, align: usize) {
-    let class = size_class::try_of_layout(size, align);
     // With one node the tag is the class.
-    if let Some(class) = class
+    if align <= MIN_ALIGN
+        && let Some(class) = size_class::of(size)
         && start::one_node()
     {
         let address = block.expose_provenance();

@@ -80,7 +80,7 @@ fn place(size: usize, align: usize, placement: Placement) -> Option<usize> {
     if size > MAX_SIZE || align > MAX_SIZE {
         return None;
     }
-    match size_class::of_layout(size, align) {
+    match size_class::of_layout(size.max(1), align) {
         Some(class) => cpus::take_one(class, placement),
         None => Some(heap::alloc_block(size, align, false, placement)?.0),
     }

@@ -123,10 +123,10 @@ pub(crate) static SHAPES: [Shape; ROW] = {
     shapes
 };
 
-/// The class for objects of `size` bytes; nothing when that is more than [`MAX_SMALL`]. Class 0, which has no objects, for
-/// no bytes.
-#[inline]
-fn of(size: usize) -> Option<usize> {
+/// The class for objects of `size` bytes at multiples of [`MIN_ALIGN`]; nothing when that is more than [`MAX_SMALL`].
+/// For no bytes class 0, whose words are always empty and full: so the slow path sees to it.
+#[inline(always)]
+pub(crate) fn of(size: usize) -> Option<usize> {
     if size <= FINE {
         return Some(size.div_ceil(MIN_ALIGN));
     }
@@ -141,15 +141,9 @@ fn of(size: usize) -> Option<usize> {
 }
 
 /// The class for objects of `size` bytes at multiples of `align`: always the same for the same arguments. Nothing
-/// when only a span or a mapping will do.
+/// when only a span or a mapping will do. For no bytes perhaps class 0, as [`of`].
 #[inline]
 pub(crate) fn of_layout(size: usize, align: usize) -> Option<usize> {
-    try_of_layout(size.max(1), align)
-}
-
-/// As [`of_layout`], but for no bytes perhaps class 0, whose words are always empty and full: so the slow path sees to it.
-#[inline]
-pub(crate) fn try_of_layout(size: usize, align: usize) -> Option<usize> {
     if align <= MIN_ALIGN {
         return of(size);
     }
@@ -158,7 +152,6 @@ pub(crate) fn try_of_layout(size: usize, align: usize) -> Option<usize> {
 
 /// Slabs begin at multiples of a slice, and objects at multiples of their size: any class whose size is a multiple of
 /// the alignment will do.
-#[inline(never)]
 fn of_aligned(size: usize, align: usize) -> Option<usize> {
     if size > MAX_SMALL || align > SLICE {
         return None;
@@ -178,12 +171,12 @@ mod tests {
 
     #[test]
     fn every_size_gets_the_smallest_class_that_fits() {
-        let mut class = 1;
+        let mut class = 0;
         for size in 0..=MAX_SMALL {
             if size > SHAPES[class].size {
                 class += 1;
             }
-            assert_eq!(of_layout(size, 1), Some(class), "size {size}");
+            assert_eq!(of(size), Some(class), "size {size}");
             assert!(SHAPES[class].size >= size);
         }
         assert_eq!(class, LAST);

@@ -83,7 +83,7 @@ impl UntypedCache {
     /// # Errors
     /// When there is no memory, or the layout is too large.
     pub fn new(name: &str, layout: Layout) -> Result<Self, CacheError> {
-        let class = size_class::of_layout(layout.size(), layout.align());
+        let class = size_class::of_layout(layout.size().max(1), layout.align());
         let class = class.ok_or(CacheError::TooLarge)?;
         if !start::ensure() {
             return Err(CacheError::OutOfMemory);
