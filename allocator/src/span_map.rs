@@ -230,14 +230,15 @@ pub(crate) fn set_backs(start: usize, slices: usize) {
 /// The slab that an object with `tag` would be in. The caller holds the lock of the tag's node and class, so that a
 /// slab which has that tag stays what it is.
 pub(crate) fn slab_of_object(expected: Tag, object: usize) -> Option<ptr::NonNull<Slab>> {
-    if tag(object) != expected {
+    let (region, index) = (region(object)?, slice_index(object));
+    // Relaxed: see `tag`.
+    if region.tags[index].load(Ordering::Relaxed) != expected.0 {
         return None;
     }
-    let slice = object - object % SLICE;
-    let slab = slab_of_slice(slice);
+    let slabs = &region.slabs.0;
     // SAFETY: a descriptor in a region that exists; `back` does not change while the slab lives.
-    let back = unsafe { (*slab).back } as usize;
-    ptr::NonNull::new(slab_of_slice(slice - back * SLICE))
+    let back = unsafe { (*slabs[index].slab.get()).back } as usize;
+    ptr::NonNull::new(slabs[index - back].slab.get())
 }
 
 /// The descriptor of the unit of `address`, which is ours.
