@@ -101,6 +101,7 @@
 //! | | `caches` |
 //! | | `cpus`, `drain`, `mapping` |
 //! | figures | `cache_stats`, `stats` |
+//! | | `snapshot`, `forms` |
 //! | | `report`, `write` |
 //! | policy | `background`, `listeners` |
 //! | | `round` |
@@ -134,6 +135,7 @@ mod cpus;
 mod drain;
 mod empties;
 mod fork;
+mod forms;
 mod global;
 mod heap;
 mod hooks;
@@ -159,6 +161,7 @@ mod size_class;
 mod slab;
 mod slab_box;
 mod slab_cache;
+mod snapshot;
 mod span_map;
 mod spare;
 mod sparse;
@@ -187,9 +190,10 @@ pub use report::set_reports;
 pub use scope::{Mode, Scope, mode, no_reclaim, no_shrinker};
 pub use slab_box::{Constructed, Fresh, Lifetime, SlabBox};
 pub use slab_cache::SlabCache;
+pub use snapshot::stats;
 pub use sparsest::{Occupancy, SparseSlab, Sparsest};
 pub use start::init_from_environment;
-pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats, stats};
+pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats};
 pub use topology::NumaPolicy;
 pub use untyped_cache::CacheError;
 pub use write::{StatsFormat, write_stats};

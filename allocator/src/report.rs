@@ -7,7 +7,8 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ebb_shrinker::ShrinkerStats;
 
 use crate::os::{self, Line};
-use crate::stats::{self, ClassStats, Stats};
+use crate::snapshot;
+use crate::stats::{ClassStats, Stats};
 use crate::tally::SHRINKERS;
 
 /// The least time between two reports, in nanoseconds.
@@ -74,7 +75,7 @@ pub(crate) fn moved(name: &str) {
 
 /// Reports an allocation that fails for good: it lacked so many bytes (0: not the budget but the system refused).
 pub(crate) fn write(lacking: usize, last: &RoundFigures) {
-    let stats = stats::stats();
+    let stats = snapshot::stats();
     let wanted = is_on() && (stats.budget > 0 || !SHRINKERS.is_empty());
     if !wanted || !is_due() {
         // Relaxed: a figure.

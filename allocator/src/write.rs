@@ -5,8 +5,9 @@ use core::fmt::{self, Write};
 use ebb_shrinker::{Lane, ShrinkerStats};
 
 use crate::cache_stats::{CacheStats, slab_caches};
+use crate::forms::{comma, write_members};
 use crate::os;
-use crate::stats::{comma, stats, write_members};
+use crate::snapshot::stats;
 use crate::tally::SHRINKERS;
 
 /// The form in which [`write_stats`] writes.
