@@ -99,7 +99,8 @@
 //! | | `cache_slabs`, `sparse` |
 //! | | `cache_traffic` |
 //! | | `caches` |
-//! | | `cpus`, `drain`, `mapping` |
+//! | | `cpus`, `drain`, `backing` |
+//! | | `mapping` |
 //! | figures | `cache_stats`, `stats` |
 //! | | `snapshot`, `forms` |
 //! | | `report`, `write` |
@@ -121,6 +122,7 @@
 mod account;
 mod arena;
 mod background;
+mod backing;
 mod blocks;
 mod budget;
 mod bytes;

@@ -1,23 +1,21 @@
 //! Blocks larger than a unit, or aligned to more than a slice: mappings of their own.
 //!
-//! A table (`blocks`) knows each by its address. They are charged page by page, and resized by `mremap`,
-//! which moves pages instead of copying bytes. Freed ones are kept as spares (`spare`) as far as the bound on all that
-//! is kept allows, and unmapped beyond it. A block that is to be filled is backed by huge pages: a fault for every 2 MiB
-//! instead of every 4 KiB. One that is asked for as zeros may be a sparse table, and takes small pages.
-//!
-//! Each is placed on one node and charged there, or spread over all, and each is charged its part.
+//! A table (`blocks`) knows each by its address. They are resized by `mremap`, which moves pages instead of copying
+//! bytes. Freed ones are kept as spares (`spare`) as far as the bound on all that is kept allows, and unmapped beyond it.
+//! A block that is to be filled is backed by huge pages: a fault for every 2 MiB instead of every 4 KiB. One that is
+//! asked for as zeros may be a sparse table, and takes small pages. What each costs, and where it lies: `backing`.
 
-use core::ptr::{self, NonNull};
+use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::backing::{Refusal, at, give_back, make, pages, part, stretch};
 use crate::blocks::Blocks;
 use crate::budget;
-use crate::config::{KEEP_FLOOR, KEEP_PART, MAX_SIZE, PAGE, UNIT};
+use crate::config::{KEEP_FLOOR, KEEP_PART, PAGE, UNIT};
 use crate::lock::Lock;
 use crate::node::{self, Node};
 use crate::os;
 use crate::spare::{Mapping, Spares};
-use crate::topology;
 
 /// All blocks, and the spares.
 pub(crate) struct Mappings {
@@ -43,63 +41,6 @@ impl Mappings {
     }
 }
 
-/// The pages that `size` bytes take, or the huge pages where those are at most an eighth more and there is no budget to
-/// count them; nothing when no block can be so large.
-fn pages(size: usize) -> Option<usize> {
-    if size > MAX_SIZE {
-        return None;
-    }
-    let huge = size.next_multiple_of(UNIT);
-    let worthwhile = huge - size <= size / 8 && budget::get().is_none();
-    Some(if worthwhile {
-        huge
-    } else {
-        size.max(1).next_multiple_of(PAGE)
-    })
-}
-
-fn at(start: usize) -> NonNull<u8> {
-    // Never 0: the system maps nothing there, and the table holds mapped addresses.
-    NonNull::new(ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling())
-}
-
-/// Bytes that a mapping of `len` bytes on `of`, or spread over all, has on `node`.
-fn part(len: usize, of: Option<usize>, node: usize) -> usize {
-    let (pages, nodes) = (len / PAGE, node::all().len());
-    match of {
-        Some(of) if of == node => len,
-        Some(_) => 0,
-        None => (pages / nodes + usize::from(node < pages % nodes)) * PAGE,
-    }
-}
-
-/// Charges for a mapping on a node, or spread over all, that has `old` bytes and is to have `new`.
-fn charge(of: Option<usize>, old: usize, new: usize) -> bool {
-    let more = |node: &Node| {
-        let part = |len| part(len, of, node.number());
-        part(new).saturating_sub(part(old))
-    };
-    let fits = |node: &Node| budget::charge_node(&node.arena.account, more(node));
-    let charged = node::all().iter().take_while(|node| fits(node)).count();
-    if charged == node::all().len() && budget::charge(new.saturating_sub(old)) {
-        return true;
-    }
-    let charged = &node::all()[..charged];
-    charged
-        .iter()
-        .for_each(|node| budget::release_node(&node.arena.account, more(node)));
-    false
-}
-
-/// Gives back what was charged for a mapping that had `old` bytes and has `new`.
-fn release(of: Option<usize>, old: usize, new: usize) {
-    for node in node::all() {
-        let part = |len| part(len, of, node.number());
-        budget::release_node(&node.arena.account, part(old).saturating_sub(part(new)));
-    }
-    budget::release(old.saturating_sub(new));
-}
-
 /// A block of at least `size` bytes at a multiple of `align`, on `node` or spread over all: made from a spare, or fresh;
 /// and whether it is all zero. Nothing when the budget or the system says no.
 pub(crate) fn alloc(size: usize, align: usize, node: Option<&Node>) -> Option<(usize, bool)> {
@@ -121,27 +62,6 @@ pub(crate) fn alloc(size: usize, align: usize, node: Option<&Node>) -> Option<(u
 /// As [`alloc`], fresh, so all zero.
 pub(crate) fn alloc_zeroed(size: usize, align: usize, node: &Node) -> Option<usize> {
     enter(make(pages(size)?, align, Some(node.number()))?)
-}
-
-/// A fresh mapping of `len` bytes, charged.
-fn make(len: usize, align: usize, node: Option<usize>) -> Option<Mapping> {
-    if !charge(node, 0, len) {
-        return None;
-    }
-    let align = if len < UNIT { align } else { align.max(UNIT) };
-    let Some(start) = os::map_aligned(len, align) else {
-        release(node, len, 0);
-        return None;
-    };
-    match node {
-        Some(node) => topology::machine().place(start, len, node),
-        None => topology::machine().spread(start, len),
-    }
-    Some(Mapping {
-        start: start.expose_provenance().get(),
-        len,
-        node,
-    })
 }
 
 /// A spare cut or grown to `len` bytes. What is cut off stays a spare if it is large enough.
@@ -166,33 +86,6 @@ fn reuse(len: usize, node: Option<usize>) -> Option<Mapping> {
     })
 }
 
-/// Who did not want a mapping to be stretched.
-enum Refusal {
-    Budget,
-    System,
-}
-
-/// Gives a mapping of ours that nobody uses another length, and charges or releases the difference: its address then.
-///
-/// # Errors
-/// Who said no; all is as it was then.
-fn stretch(mapping: Mapping, len: usize) -> Result<usize, Refusal> {
-    if len == mapping.len {
-        return Ok(mapping.start);
-    }
-    if !charge(mapping.node, mapping.len, len) {
-        return Err(Refusal::Budget);
-    }
-    // SAFETY: a whole mapping of ours; what was in it is needed no more, or will be looked for at the new address.
-    let moved = unsafe { os::remap(at(mapping.start), mapping.len, len) };
-    match moved {
-        Some(_) => release(mapping.node, mapping.len, len),
-        None => release(mapping.node, len, mapping.len),
-    }
-    let start = moved.map(|start| start.expose_provenance().get());
-    start.ok_or(Refusal::System)
-}
-
 /// Puts a new block into the table: its address. Nothing when there is no room; the mapping is gone then.
 fn enter(mapping: Mapping) -> Option<usize> {
     let mut mappings = MAPPINGS.lock();
@@ -204,13 +97,6 @@ fn enter(mapping: Mapping) -> Option<usize> {
     mappings.blocks.insert(mapping);
     BYTES.fetch_add(mapping.len, Ordering::Relaxed);
     Some(mapping.start)
-}
-
-/// Unmaps a mapping that nobody uses.
-fn give_back(mapping: Mapping) {
-    // SAFETY: a whole mapping of ours, in nobody's table any more.
-    unsafe { os::unmap(at(mapping.start), mapping.len) };
-    release(mapping.node, mapping.len, 0);
 }
 
 /// Frees a block: keeps it as a spare, or unmaps it. False when none begins at `start`.
