@@ -85,6 +85,7 @@
 //! | plain | `bytes`, `config`, `tally` |
 //! | platform | `os` |
 //! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `scope`, `hooks` |
+//! | | `distances` |
 //! | | `topology` |
 //! | accounting | `level`, `torture` |
 //! | | `account` |
@@ -134,6 +135,7 @@ mod caches;
 mod config;
 mod control;
 mod cpus;
+mod distances;
 mod drain;
 mod empties;
 mod fork;

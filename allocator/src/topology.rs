@@ -6,20 +6,16 @@
 //! A *node* is one that has memory which this process may use; nodes are numbered from 0 on without gaps, whatever
 //! numbers the kernel gives them (those are *ids*). Every CPU has a *home*, the node nearest to it: its own, or where
 //! that has no memory, or none for us, another. A node's *order* is all nodes, nearest first: where to look when it
-//! has nothing left. Among equally near ones each node of a group begins with another, so that one which is short does
-//! not bring all others to bear on the same neighbour.
+//! has nothing left (`distances`).
 
 use core::ffi::CStr;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::config::{MAX_CPUS, MAX_NODES, PAGE};
-use crate::os::{self, CpuSet, NODE_IDS, NodeRules, NodeSet};
+use crate::distances::Distances;
+use crate::os::{self, CpuSet, NodeRules, NodeSet};
 use crate::sysfs::Sysfs;
-
-/// Distances as the kernel has them: of a node to itself, and of others if it does not say.
-const NEAREST: u8 = 10;
-const FAR: u8 = 20;
 
 /// The machine, once it was looked at.
 static MACHINE: AtomicPtr<Topology> = AtomicPtr::new(ptr::null_mut());
@@ -144,54 +140,18 @@ impl Topology {
         sysfs.list(format_args!("node/online"), &mut |id| online.add(id));
         for node in 0..self.nodes {
             let distances = Distances::read(sysfs, self.id(node), &online);
-            self.orders[node] = self.order(node, &distances);
+            self.orders[node] = distances.order(node, &self.ids[..self.nodes]);
         }
         let wanted = preferred.and(&self.usable);
         for id in online.ids() {
             let distances = Distances::read(sysfs, id, &online);
-            let home = self.nearest(id, &distances, &wanted) as u8;
+            let home = distances.nearest(id, &self.ids[..self.nodes], &wanted) as u8;
             sysfs.list(format_args!("node/node{id}/cpulist"), &mut |cpu| {
                 if let Some(slot) = self.homes.get_mut(cpu) {
                     *slot = home;
                 }
             });
         }
-    }
-
-    /// All nodes, nearest to `node` first.
-    fn order(&self, node: usize, distances: &Distances) -> [u8; MAX_NODES] {
-        let mut order = [0; MAX_NODES];
-        let known = &mut order[..self.nodes];
-        known.iter_mut().zip(0..).for_each(|(slot, n)| *slot = n);
-        let distance = |n: &u8| distances.to(self.id(usize::from(*n)));
-        // By hand: the library's sort is twenty kilobytes of code, and at most 64 nodes are sorted once.
-        for place in 0..known.len() {
-            let key = |at: &usize| {
-                (
-                    usize::from(known[*at]) != node,
-                    distance(&known[*at]),
-                    known[*at],
-                )
-            };
-            let next = (place..known.len()).min_by_key(key).unwrap_or(place);
-            known.swap(place, next);
-        }
-        let mut rest = &mut known[1..];
-        while let Some(first) = rest.first() {
-            let near = distance(first);
-            let equals = rest.iter().take_while(|n| distance(n) == near).count();
-            let (group, further) = rest.split_at_mut(equals);
-            group.rotate_left(node % equals);
-            rest = further;
-        }
-        order
-    }
-
-    /// The node nearest to id `id`, one of `wanted` if there are any.
-    fn nearest(&self, id: usize, distances: &Distances, wanted: &NodeSet) -> usize {
-        let fits = |node: &usize| wanted.is_empty() || wanted.has(self.id(*node));
-        let far = |node: &usize| (self.id(*node) != id, distances.to(self.id(*node)));
-        (0..self.nodes).filter(fits).min_by_key(far).unwrap_or(0)
     }
 
     /// The home of a CPU.
@@ -254,30 +214,6 @@ impl Topology {
         if !self.usable.is_empty() {
             os::interleave(start, len, &self.usable);
         }
-    }
-}
-
-/// How far all ids are from one.
-struct Distances([u8; NODE_IDS]);
-
-impl Distances {
-    /// The kernel lists them for the nodes that are online.
-    fn read(sysfs: Sysfs<'_>, id: usize, online: &NodeSet) -> Self {
-        let mut distances = Self([FAR; NODE_IDS]);
-        if let Some(own) = distances.0.get_mut(id) {
-            *own = NEAREST;
-        }
-        let mut columns = online.ids();
-        sysfs.numbers(format_args!("node/node{id}/distance"), &mut |distance| {
-            if let Some(slot) = columns.next().and_then(|to| distances.0.get_mut(to)) {
-                *slot = u8::try_from(distance).unwrap_or(u8::MAX);
-            }
-        });
-        distances
-    }
-
-    fn to(&self, id: usize) -> u8 {
-        self.0.get(id).copied().unwrap_or(u8::MAX)
     }
 }
 
