@@ -769,6 +769,12 @@ void ebb_set_reports(int on)
 EBB_NOTHROW;
 
 /**
+ * The version of the library that is running, as `"1.2.3"`. Compare with `EBB_VERSION`, the header's.
+ */
+const char *ebb_version(void)
+EBB_NOTHROW;
+
+/**
  * Fills `*stats` with the totals of now. The caller sets `stats->size` to `sizeof *stats` first.
  *
  * Fields beyond that size are not written, so a program built with an older header works; afterwards `stats->size` is
@@ -812,12 +818,6 @@ EBB_NOTHROW;
 size_t ebb_write_stats(char *buffer,
                        size_t length,
                        int format)
-EBB_NOTHROW;
-
-/**
- * The version of the library that is running, as `"1.2.3"`. Compare with `EBB_VERSION`, the header's.
- */
-const char *ebb_version(void)
 EBB_NOTHROW;
 
 /**
@@ -1025,21 +1025,6 @@ void *ebb_cache_alloc_on_node(struct ebb_cache_t *cache,
 EBB_NOTHROW;
 
 /**
- * An object in a slab that has at least as many in use as that of `object`, for moving what is in it there; NULL, with
- * `errno` as it was, when no such slab has room. Makes no slab. So the sparsest slabs come free although what is in
- * them is still wanted.
- *
- * # Safety
- *
- * `cache` came from `ebb_cache_create`, and `object` is an object of it.
- *
- */
-EBB_ATTR(malloc, nonnull(1, 2))
-void *ebb_cache_alloc_denser(struct ebb_cache_t *cache,
-                             void *object)
-EBB_NOTHROW;
-
-/**
  * Frees an object, in the state that `construct` gives if there is one. NULL is allowed and does nothing. `errno` is kept.
  *
  * What is recognised as no object of this cache, or free already, ends the program with one line that says so. `free` and
@@ -1113,6 +1098,21 @@ size_t ebb_cache_sparsest(struct ebb_cache_t *cache,
                           int node,
                           ebb_visit_fn visit,
                           void *context)
+EBB_NOTHROW;
+
+/**
+ * An object in a slab that has at least as many in use as that of `object`, for moving what is in it there; NULL, with
+ * `errno` as it was, when no such slab has room. Makes no slab. So the sparsest slabs come free although what is in
+ * them is still wanted.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`, and `object` is an object of it.
+ *
+ */
+EBB_ATTR(malloc, nonnull(1, 2))
+void *ebb_cache_alloc_denser(struct ebb_cache_t *cache,
+                             void *object)
 EBB_NOTHROW;
 
 /**

@@ -9,12 +9,12 @@
 //!       malloc.rs                  cxx.rs                     |                        |
 //!   malloc, free, ...      operator new, delete               |                        |
 //!           |                         |                       |                        |
-//!           |       +---------- new.rs: ebb_new <-------------+             control.rs: budget, purge,
-//!           |       |             |                           |                         statistics
+//!           |       +---------- new.rs: ebb_new <-------------+             control.rs: budget, purge, reports
+//!           |       |             |                           |             stats.rs, text.rs: statistics
 //!           |       |                                         |             pressure.rs: how short of memory
 //!           |       |     runtime.rs: throw, new handler      |             shrinker.rs, handle.rs, last_chance.rs: caches in C
 //!           v       |                                         |             scope.rs: what not to do for a while
-//!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+             cache.rs: object caches
+//!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+             cache.rs, eviction.rs, cache_stats.rs: object caches
 //!           |       |                                                                  |
 //!           v       v                                                                  v
 //!         ebbmalloc::raw                                                           ebbmalloc
@@ -31,8 +31,10 @@
 use ebb::EbbMalloc;
 
 pub mod cache;
+pub mod cache_stats;
 pub mod control;
 mod cxx;
+pub mod eviction;
 pub mod handle;
 pub mod heap;
 pub mod last_chance;
@@ -43,6 +45,8 @@ mod runtime;
 pub mod scope;
 pub mod shrinker;
 mod start;
+pub mod stats;
+pub mod text;
 
 /// What Rust's own library allocates inside `libebbmalloc` comes straight from ebbmalloc.
 ///

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files whose public functions are the C interface.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 13] = [
     "heap.rs",
     "new.rs",
     "control.rs",
+    "stats.rs",
+    "text.rs",
     "shrinker.rs",
     "handle.rs",
     "last_chance.rs",
     "pressure.rs",
     "scope.rs",
     "cache.rs",
+    "eviction.rs",
+    "cache_stats.rs",
 ];
 
 /// What C calls the Rust types.
