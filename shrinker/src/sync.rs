@@ -16,11 +16,16 @@ pub(crate) fn thread_token() -> usize {
 }
 
 #[cfg(not(loom))]
+#[path = "clock.rs"]
+mod clock;
+
+#[cfg(not(loom))]
 mod imp {
     use std::cell::Cell;
     use std::ptr;
     use std::time::Duration;
 
+    pub(crate) use super::clock::now_ns;
     pub(crate) use seize::{Collector, Guard as EpochGuard, LocalGuard};
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize};
 
@@ -49,17 +54,6 @@ mod imp {
     /// In a forked child, where this thread has another number.
     pub(crate) fn forget_thread_number() {
         NUMBER.set(0);
-    }
-
-    /// Nanoseconds of a clock that only goes forward.
-    pub(crate) fn now_ns() -> u64 {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        // SAFETY: writes the time above.
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
-        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
     }
 
     /// Writes to standard error, all at once as far as 512 bytes go. Allocates nothing. Keeps errno.
