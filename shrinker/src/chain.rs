@@ -98,26 +98,17 @@ impl Chain {
         self.epoch.enter()
     }
 
-    /// The first record.
-    pub(crate) fn first(&self, guard: &Guard) -> Option<NonNull<Record>> {
-        NonNull::new(guard.load(&self.head))
-    }
-
-    /// The id of the record that so many others precede; of the last one, if there are not so many.
-    pub(crate) fn id_at(&self, place: usize) -> u64 {
-        let guard = self.enter();
-        let (mut at, mut id, mut left) = (self.first(&guard), 0, place);
-        while let Some(here) = at {
+    /// The record that so many others precede; the last one, if there are not so many.
+    pub(crate) fn at(&self, place: usize, guard: &Guard) -> Option<NonNull<Record>> {
+        let mut at = NonNull::new(guard.load(&self.head))?;
+        for _ in 0..place {
             // SAFETY: found under `guard`.
-            let record = unsafe { here.as_ref() };
-            id = record.id();
-            if left == 0 {
+            let Some(next) = NonNull::new(guard.load(unsafe { &at.as_ref().next })) else {
                 break;
-            }
-            left -= 1;
-            at = NonNull::new(guard.load(&record.next));
+            };
+            at = next;
         }
-        id
+        Some(at)
     }
 
     /// The id of the youngest record linked so far.

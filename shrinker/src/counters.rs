@@ -6,13 +6,12 @@ use crate::pressure::Outcome;
 use crate::stats::{Fault, ShrinkerStats};
 use crate::sync::now_ns;
 
-/// The live counters behind a snapshot. All Relaxed: nothing is concluded from them about other memory. In this order: what
-/// threads count that pass by lies far from what the one inside writes.
+/// The live counters behind a snapshot. All Relaxed: nothing is concluded from them about other memory. They are written by
+/// the one in the callbacks (the busy mark sees to that), so there is no need for locked additions.
 #[derive(Default)]
 #[repr(C)]
 pub(crate) struct Counters {
     panics: AtomicU64,
-    calls: AtomicU64,
     scans: AtomicU64,
     scanned: AtomicU64,
     objects: AtomicU64,
@@ -25,7 +24,6 @@ pub(crate) struct Counters {
     fault: AtomicU8,
     /// When that was, on the clock of `now_ns`.
     fault_at: AtomicU64,
-    skipped_busy: AtomicU64,
 }
 
 /// In the order in which one call may meet with several.
@@ -37,13 +35,8 @@ const FAULTS: [Fault; 4] = [
 ];
 
 fn add(counter: &AtomicU64, n: u64) {
-    // Relaxed: see Counters.
-    counter.fetch_add(n, Ordering::Relaxed);
-}
-
-/// As [`add`], where one thread at a time does it (the busy mark sees to that): without a locked addition.
-fn add_alone(counter: &AtomicU64, n: u64) {
     if n > 0 {
+        // Relaxed: see Counters.
         counter.store(get(counter).wrapping_add(n), Ordering::Relaxed);
     }
 }
@@ -54,29 +47,20 @@ fn get(counter: &AtomicU64) -> u64 {
 }
 
 impl Counters {
-    /// Books one call.
-    pub(crate) fn called(&self, outcome: &Outcome) {
-        add_alone(&self.calls, 1);
-        if outcome.calls == 0 && !outcome.overran {
-            return;
-        }
-        add_alone(&self.scans, outcome.calls as u64);
-        add_alone(&self.scanned, outcome.scanned as u64);
-        add_alone(&self.objects, outcome.objects as u64);
-        add_alone(&self.bytes, outcome.bytes as u64);
-        add_alone(&self.stops, u64::from(outcome.stopped));
-        add_alone(&self.misreports, u64::from(outcome.misreported));
-        add_alone(&self.timeouts, u64::from(outcome.timed_out));
-        add_alone(&self.overruns, u64::from(outcome.overran));
+    /// Books a visit in which anything was scanned, or that was late.
+    pub(crate) fn scanned(&self, outcome: &Outcome) {
+        add(&self.scans, outcome.calls as u64);
+        add(&self.scanned, outcome.scanned as u64);
+        add(&self.objects, outcome.objects as u64);
+        add(&self.bytes, outcome.bytes as u64);
+        add(&self.stops, u64::from(outcome.stopped));
+        add(&self.misreports, u64::from(outcome.misreported));
+        add(&self.timeouts, u64::from(outcome.timed_out));
+        add(&self.overruns, u64::from(outcome.overran));
         let faults = [outcome.misreported, outcome.overran, outcome.timed_out];
         for (index, _) in faults.iter().enumerate().filter(|(_, met)| **met) {
             self.fault(index);
         }
-    }
-
-    /// Books a walk that passed over a busy shrinker.
-    pub(crate) fn busy(&self) {
-        add(&self.skipped_busy, 1);
     }
 
     /// Books a panic; it is the end of the shrinker's service.
@@ -91,23 +75,15 @@ impl Counters {
         self.fault_at.store(now_ns(), Ordering::Relaxed);
     }
 
-    /// Whether it has panicked.
-    pub(crate) fn quarantined(&self) -> bool {
-        get(&self.panics) != 0
-    }
-
     /// Copies the counters into `stats`.
     pub(crate) fn copy_to(&self, stats: &mut ShrinkerStats) {
-        stats.calls = get(&self.calls);
         stats.scans = get(&self.scans);
         stats.scanned = get(&self.scanned);
         stats.objects = get(&self.objects);
         stats.bytes = get(&self.bytes);
         stats.stops = get(&self.stops);
-        stats.skipped_busy = get(&self.skipped_busy);
         stats.misreports = get(&self.misreports);
         stats.panics = get(&self.panics);
-        stats.quarantined = self.quarantined();
         stats.timeouts = get(&self.timeouts);
         stats.overruns = get(&self.overruns);
         // Relaxed: a figure.

@@ -35,6 +35,11 @@
 //! The *last* store sets the count to 1 (Release); `try_get` is an Acquire: whoever gets a reference sees the whole
 //! record. Each of the two would do for what is written before the link, which is everything today.
 //!
+//! **What a visit costs.** Four locked instructions (into the guard, the reference given back, the next one taken, out of the
+//! guard) and one look at the clock. Whoever finds another thread inside goes on after a plain load. What the one inside
+//! writes lies apart from what others read who pass by (`record`), all of it is written by plain stores, and nothing that
+//! walks share is written once per visit.
+//!
 //! # Invariants
 //!
 //! Each names the test that fails when it is broken; how it was seen to fail is told there.
@@ -55,8 +60,8 @@
 //! - **I12** Callbacks of one shrinker never run twice at the same time. `state::tests::one_at_a_time`,
 //!   `loom_one_walker_at_a_time`, `one_thread_per_shrinker`
 //! - **I13** A callback that panicked is never called again. `a_panicking_callback_is_quarantined`
-//! - **I14** A walk that is broken off is continued by the next one behind the last visited shrinker; one that begins while
-//!   others are under way begins anywhere. `cursor_rotates`
+//! - **I14** A walk that is broken off is continued by the next one behind the last visited shrinker; one that came to its
+//!   end leaves that place as it was, and one that begins while others are under way begins anywhere. `cursor_rotates`
 //! - **I15** A walk visits no shrinker that was registered after it began. `walk_is_bounded_by_its_start`
 //! - **I16** After a fork the child's counts are those of its one thread. `forked_child_can_unregister_and_walk`
 
@@ -134,7 +139,7 @@ impl ShrinkerList {
     }
 
     /// Walks over all shrinkers that are registered now and calls each (see [`Walk`] for nodes), beginning behind
-    /// the one that the last walk visited last; or anywhere, while other threads walk.
+    /// the one at which the last walk was broken off; or anywhere, while other threads walk.
     ///
     /// `visit` runs after each call, and in the middle of one whenever another [`goal`](Walk::goal) was freed;
     /// [`ControlFlow::Break`] says that the request is satisfied and ends the walk. It may allocate, and it may take long

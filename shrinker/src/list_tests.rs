@@ -110,7 +110,7 @@ fn unregister_does_not_wait_for_guards() {
     let (go, leave) = mpsc::channel::<()>();
     let sitter = thread::spawn(move || {
         let guard = chain.enter();
-        let first = chain.first(&guard).expect("registered");
+        let first = chain.at(0, &guard).expect("registered");
         entered.send(()).expect("awaited");
         let _ = leave.recv();
         // SAFETY: found under the guard.

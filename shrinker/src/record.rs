@@ -41,33 +41,42 @@ pub(crate) struct Settings {
     pub(crate) name: Name,
 }
 
-/// One shrinker. In the order of use: a walk over a cache that has nothing to give touches the first three or four cache
-/// lines, and one that passes by the first alone.
+/// One shrinker, in three parts: what hardly changes, and all read; what the one inside writes; what those write who come in
+/// vain. Between them lies more than a cache line of what is hardly used: so nobody who passes by takes anything from the one
+/// inside but the state word, when he looks at it. (Alignment would do the same, but costs more to allocate.)
 #[repr(C)]
 pub(crate) struct Record {
     /// The next record. Kept intact when this one is unlinked (I4 in `list`).
     pub(crate) next: AtomicPtr<Record>,
-    /// The record before; in limbo, the one below. Only for writers, under the lock; walkers never read it.
-    pub(crate) prev: Plain<Record>,
     /// Rises along the list. Written under the lock, before the record can be reached.
     id: AtomicU64,
-    pub(crate) state: State,
-    /// The system's number of the thread in the callbacks. For people.
-    held_by: AtomicU32,
-    /// Which thread that is; 0 when none is. For forks.
-    holder: AtomicUsize,
-    /// Where it runs now.
-    asynchronous: AtomicBool,
-    /// Visits in a row in which it overran its deadline.
-    overruns: AtomicU32,
     /// `Some` from preparation to the end of unregistering. Shared while referenced, exclusive once complete.
     cache: UnsafeCell<Option<Box<dyn Shrink>>>,
-    /// Since when a thread is in the callbacks. For people.
-    held_since: AtomicU64,
+    /// Where it runs now.
+    asynchronous: AtomicBool,
+    /// A callback panicked: none is called any more.
+    quarantined: AtomicBool,
     settings: Settings,
-    counters: Counters,
+    /// The record before; in limbo, the one below. Only for writers, under the lock; walkers never read it.
+    pub(crate) prev: Plain<Record>,
+    _apart: [u64; 2],
+    pub(crate) state: State,
+    /// The system's number of the thread in the callbacks; of the last one when it is not busy. For people.
+    held_by: AtomicU32,
+    /// Which thread that is, or was; 0 when it left the callbacks and kept its reference. For forks.
+    holder: AtomicUsize,
+    /// Since when it is there. For people.
+    held_since: AtomicU64,
+    /// Times that a walk called it.
+    calls: AtomicU64,
     times: Times,
     deferred: PerNode,
+    /// Visits in a row in which it overran its deadline.
+    overruns: AtomicU32,
+    counters: Counters,
+    /// Walks that passed over it because another thread was inside. A figure.
+    skipped_busy: AtomicU64,
+    _alone: [u64; 6],
 }
 
 // SAFETY: every field but `cache` is atomic or constant; `cache` holds a `Sync` value, shared only by holders of a
@@ -85,6 +94,8 @@ impl Record {
             held_by: AtomicU32::new(0),
             holder: AtomicUsize::new(0),
             asynchronous: AtomicBool::new(settings.lane == Lane::Async),
+            quarantined: AtomicBool::new(false),
+            calls: AtomicU64::new(0),
             overruns: AtomicU32::new(0),
             cache: UnsafeCell::new(Some(cache)),
             held_since: AtomicU64::new(0),
@@ -92,7 +103,10 @@ impl Record {
             counters: Counters::default(),
             times: Times::new(),
             deferred: PerNode::new(settings.node_aware)?,
+            skipped_busy: AtomicU64::new(0),
             prev: Plain::new(ptr::null_mut()),
+            _apart: [0; 2],
+            _alone: [0; 6],
         })
     }
 
@@ -153,31 +167,39 @@ impl Record {
 
     /// Whether it may be called: a callback that panicked is not.
     pub(crate) fn in_service(&self) -> bool {
-        !self.counters.quarantined()
+        // Relaxed: who calls it once more is told the same by the next.
+        !self.quarantined.load(Ordering::Relaxed)
     }
 
     /// Books a walk that found another thread in the callbacks.
     pub(crate) fn was_busy(&self) {
-        self.counters.busy();
+        // Relaxed: a figure.
+        self.skipped_busy.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Says that this thread is in the callbacks, from `now` on. It holds a reference that is busy.
-    pub(crate) fn hold(&self, now: u64) -> Held<'_> {
+    pub(crate) fn hold(&self, now: u64) {
         // Relaxed, all three: figures, and what a fork reads with one thread left.
         self.held_since.store(now, Ordering::Relaxed);
         self.held_by.store(thread_number(), Ordering::Relaxed);
         self.holder.store(thread_token(), Ordering::Relaxed);
-        Held { record: self, now }
     }
 
-    /// Calls the cache until `until`: count, then scans, with a `pause` now and then (`pressure`). A panic of the cache
-    /// ends its service.
+    /// Out of the callbacks, into a visitor that may take long: lets others in.
+    pub(crate) fn leave(&self) {
+        // Relaxed: the next one may be busy already when this thread forks, and have not yet said so.
+        self.holder.store(0, Ordering::Relaxed);
+        self.state.leave();
+    }
+
+    /// Calls the cache from `now` until `until`: count, then scans, with a `pause` now and then (`pressure`). A panic of the
+    /// cache ends its service. When the last callback returned is left in `now`.
     ///
     /// # Safety
     /// The caller holds a reference that is busy.
     pub(crate) unsafe fn call(
         &self,
-        held: &mut Held<'_>,
+        now: &mut u64,
         walk: &Walk,
         node: u32,
         until: u64,
@@ -203,13 +225,20 @@ impl Record {
             },
         };
         let deferred = self.deferred.at(node);
-        let callee = Callee::new(&**cache, &self.times, job.deadline, held.now);
+        let callee = Callee::new(&**cache, &self.times, job.deadline, *now);
         pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
-        held.now = callee.now();
+        *now = callee.now();
         outcome.overran = callee.overran();
         outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome);
-        self.counters.called(&outcome);
+        // Relaxed: a figure, and the busy mark keeps other writers out.
+        let calls = self.calls.load(Ordering::Relaxed) + 1;
+        self.calls.store(calls, Ordering::Relaxed);
+        if outcome.calls > 0 || outcome.overran {
+            self.counters.scanned(&outcome);
+        }
         if callee.panicked() {
+            // Relaxed: see `in_service`.
+            self.quarantined.store(true, Ordering::Relaxed);
             self.counters.panicked();
         }
         outcome
@@ -228,12 +257,10 @@ impl Record {
     /// In a forked child: forgets the threads that do not exist here.
     pub(crate) fn repair(&self) {
         // Relaxed: the child has one thread.
-        let ours = self.holder.load(Ordering::Relaxed) == thread_token();
-        self.state.repair(frames(self), ours);
-        if !ours {
-            self.holder.store(0, Ordering::Relaxed);
-            self.held_by.store(0, Ordering::Relaxed);
-        }
+        let (frames, holder) = (frames(self), self.holder.load(Ordering::Relaxed));
+        // Who left the callbacks for good is still named, until somebody else comes in.
+        let ours = frames > 0 && holder == thread_token();
+        self.state.repair(frames, ours);
     }
 
     /// A snapshot of its settings and counters.
@@ -255,34 +282,16 @@ impl Record {
             ..ShrinkerStats::new(self.settings.name, self.id())
         };
         self.counters.copy_to(&mut stats);
-        (stats.references, stats.dying) = self.state.holders();
-        // Relaxed, both: figures.
-        stats.held_by = self.held_by.load(Ordering::Relaxed);
-        if stats.held_by != 0 {
+        // Relaxed, all: figures.
+        stats.calls = self.calls.load(Ordering::Relaxed);
+        stats.quarantined = self.quarantined.load(Ordering::Relaxed);
+        stats.skipped_busy = self.skipped_busy.load(Ordering::Relaxed);
+        let seen = self.state.holders();
+        (stats.references, stats.dying) = (seen.references, seen.dying);
+        if seen.busy {
+            stats.held_by = self.held_by.load(Ordering::Relaxed);
             stats.held_ns = now_ns().saturating_sub(self.held_since.load(Ordering::Relaxed));
         }
         stats
-    }
-}
-
-/// This thread is the one in the callbacks of a shrinker.
-pub(crate) struct Held<'a> {
-    record: &'a Record,
-    /// Since when; after its callbacks, when the last of them returned.
-    now: u64,
-}
-
-impl Held<'_> {
-    /// When the last callback returned, on the clock of `now_ns`.
-    pub(crate) fn now(&self) -> u64 {
-        self.now
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        // Relaxed, both: as in `hold`.
-        self.record.held_by.store(0, Ordering::Relaxed);
-        self.record.holder.store(0, Ordering::Relaxed);
     }
 }

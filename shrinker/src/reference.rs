@@ -52,7 +52,7 @@ impl Reference {
     /// Out of the callbacks: lets others in, while we are in the visitor.
     pub(crate) fn leave(&self) {
         if self.holding.replace(Holding::Count) == Holding::Busy {
-            self.record().state.leave();
+            self.record().leave();
         }
     }
 

@@ -40,6 +40,16 @@ pub(crate) enum Refusal {
     Busy,
 }
 
+/// What the state word says at one moment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Holders {
+    /// How many walkers hold a reference.
+    pub(crate) references: u32,
+    /// Whether one of them is in the callbacks.
+    pub(crate) busy: bool,
+    pub(crate) dying: bool,
+}
+
 /// The state word.
 pub(crate) struct State {
     word: AtomicU32,
@@ -183,12 +193,16 @@ impl State {
         }
     }
 
-    /// How many walkers hold a reference, and whether it is dying. Only a figure.
-    pub(crate) fn holders(&self) -> (u32, bool) {
+    /// Who is there now. Only a figure.
+    pub(crate) fn holders(&self) -> Holders {
         // Relaxed: a figure.
         let seen = self.word.load(Ordering::Relaxed);
         let dying = seen & DYING != 0;
-        ((seen & COUNT).saturating_sub(u32::from(!dying)), dying)
+        Holders {
+            references: (seen & COUNT).saturating_sub(u32::from(!dying)),
+            busy: seen & BUSY != 0,
+            dying,
+        }
     }
 
     /// Whether it is registered, or a walker is still inside. Only a hint.

@@ -40,11 +40,17 @@ fn one_at_a_time() {
     assert_eq!(state.try_get(), Err(Refusal::Busy));
     state.leave();
     assert_eq!(state.try_get(), Ok(()), "the first is in its visitor");
-    assert_eq!(state.holders(), (2, false));
+    let both = Holders {
+        references: 2,
+        busy: true,
+        dying: false,
+    };
+    assert_eq!(state.holders(), both);
     assert!(state.try_put(true) && state.try_put(false));
     assert_eq!(state.try_get(), Ok(()));
     state.put(true);
-    assert_eq!(state.holders(), (0, false));
+    let seen = state.holders();
+    assert_eq!((seen.references, seen.busy), (0, false));
 }
 
 #[test]

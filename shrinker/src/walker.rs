@@ -23,6 +23,8 @@ pub(crate) struct Walker<'a> {
     report: WalkReport,
     /// The shrinker behind which each turn begins (I14).
     start: u64,
+    /// Where the walk begins anywhere: how many precede the first one. `start` is known when that is found.
+    place: Option<usize>,
     /// The youngest shrinker when the walk began (I15).
     last: u64,
     /// When the time is up.
@@ -35,6 +37,10 @@ pub(crate) struct Walker<'a> {
     node_aware: bool,
     /// The only one to be called, whatever its settings.
     only: Option<u64>,
+    /// The shrinker that was called last; 0 for none.
+    called: u64,
+    /// Whether the walk came to its end and was not broken off.
+    complete: bool,
     /// Whether it is counted among those under way.
     counted: bool,
 }
@@ -55,29 +61,32 @@ impl<'a> Walker<'a> {
             walk,
             visit,
             report: WalkReport::default(),
-            start: match alone {
-                true => chain.walks.cursor(),
-                // Anywhere else: two walks in step would meet at every shrinker.
-                false => chain.id_at(scattered(now) % live),
-            },
+            start: if alone { chain.walks.cursor() } else { 0 },
+            // Two walks in step would meet at every shrinker.
+            place: (!alone).then(|| scattered(now) % live),
             last: chain.last_id(),
             until: walk.until(now),
             now,
             node_aware: false,
             only: None,
+            called: 0,
+            complete: false,
             counted,
         }
     }
 
     /// Walks over all.
     pub(crate) fn run(mut self) -> WalkReport {
-        let _ = self.turns();
+        self.complete = self.turns().is_continue();
         self.report
     }
 
     /// Calls one of them alone.
     pub(crate) fn run_one(mut self, id: u64) -> WalkReport {
         self.only = Some(id);
+        // It says nothing of where others should go on.
+        self.complete = true;
+        self.place = None;
         let _ = self.leg(0, self.walk.node, id.saturating_sub(1), id);
         self.report
     }
@@ -101,13 +110,13 @@ impl<'a> Walker<'a> {
         if after >= upto {
             return ControlFlow::Continue(());
         }
-        let range = (after + 1)..=upto;
+        let mut range = (after + 1)..=upto;
         let mut last: Option<Reference> = None;
         loop {
             let guard = self.chain.enter(); // steps 1 and 4
             let at = match last.take() {
                 Some(reference) => reference.put(&guard), // steps 5 and 6
-                None => self.chain.first(&guard),
+                None => self.first(&mut range, &guard),
             };
             let Some(reference) = self.find(at, turn, &range, &guard) else {
                 return ControlFlow::Continue(());
@@ -120,6 +129,19 @@ impl<'a> Walker<'a> {
             }
             last = Some(reference);
         }
+    }
+
+    /// The record at which a leg begins to look; where the walk begins anywhere, `range` begins with that one.
+    fn first(&mut self, range: &mut RangeInclusive<u64>, guard: &Guard) -> Option<NonNull<Record>> {
+        let place = self.place.take();
+        let at = self.chain.at(place.unwrap_or(0), guard)?;
+        if place.is_some() {
+            // SAFETY: I3: found under `guard`.
+            let id = unsafe { at.as_ref() }.id();
+            self.start = id - 1;
+            *range = id..=*range.end();
+        }
+        Some(at)
     }
 
     /// Step 2: a reference to the first shrinker of those ids, at `at` or behind it, that is to be called.
@@ -138,7 +160,9 @@ impl<'a> Walker<'a> {
             }
             if range.contains(&record.id()) && self.wants(record, turn) {
                 match Reference::try_get(self.chain, here, guard) {
-                    Ok(reference) => return Some(reference),
+                    // Asked here, where whoever was in it before is seen to have left: none is called after a panic (I13).
+                    Ok(reference) if record.in_service() => return Some(reference),
+                    Ok(_) => {}
                     Err(Refusal::Absent) => {}
                     Err(Refusal::Busy) => {
                         self.report.skipped_busy += 1;
@@ -157,11 +181,10 @@ impl<'a> Walker<'a> {
         let asked = (turn == 0 || record.node_aware())
             && record.value() <= self.walk.max_value
             && record.class_bit() & self.walk.without == 0;
-        let wanted = match self.only {
+        match self.only {
             Some(id) => record.id() == id,
             None => asked && self.in_lane(record),
-        };
-        wanted && record.in_service()
+        }
     }
 
     /// Whether `record` is to be called in this lane.
@@ -183,7 +206,7 @@ impl<'a> Walker<'a> {
             Lane::Async => 0,
         };
         with_frame(record, class, || {
-            let mut held = record.hold(self.now);
+            record.hold(self.now);
             let node = if record.node_aware() { node } else { 0 };
             let mut told = Outcome::default();
             let mut pause = |outcome: &Outcome| {
@@ -193,17 +216,13 @@ impl<'a> Walker<'a> {
             };
             // SAFETY: `reference` is a reference, and busy until it is left below.
             let outcome =
-                unsafe { record.call(&mut held, self.walk, node, self.until, &mut pause) };
-            self.now = held.now();
-            drop(held);
+                unsafe { record.call(&mut self.now, self.walk, node, self.until, &mut pause) };
             if outcome.moved {
                 // Relaxed: a hint.
                 self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
             }
             self.report.add(&outcome);
-            if self.only.is_none() {
-                self.chain.walks.set_cursor(record.id());
-            }
+            self.called = record.id();
             let news = outcome.since(&told);
             let eventful = news.bytes > 0 || news.objects > 0 || news.moved;
             if eventful {
@@ -229,6 +248,10 @@ impl<'a> Walker<'a> {
 
 impl Drop for Walker<'_> {
     fn drop(&mut self) {
+        // A visitor that panicked breaks the walk off too.
+        if !self.complete && self.called != 0 {
+            self.chain.walks.set_cursor(self.called);
+        }
         if self.counted {
             self.chain.walks.end();
         }

@@ -1,9 +1,9 @@
-//! Where walks begin: behind the last one, or apart from those that are under way. Relaxed everywhere: hints.
+//! Where walks begin: where the last one was broken off, or apart from those that are under way. Relaxed everywhere: hints.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Written at every visit: on a cache line of its own.
-#[repr(align(64))]
+/// On cache lines of its own: it is written by every walk that is not the only one, or is broken off.
+#[repr(align(128))]
 pub(crate) struct Walks {
     cursor: AtomicU64,
     running: AtomicUsize,
@@ -17,13 +17,16 @@ impl Walks {
         }
     }
 
-    /// The shrinker that was visited last: where the next walk goes on.
+    /// The shrinker at which the last walk was broken off: where the next one goes on.
     pub(crate) fn cursor(&self) -> u64 {
         self.cursor.load(Ordering::Relaxed)
     }
 
+    /// Where the next walk goes on; 0 is the head of the list. Not written when it is so already.
     pub(crate) fn set_cursor(&self, id: u64) {
-        self.cursor.store(id, Ordering::Relaxed);
+        if self.cursor() != id {
+            self.cursor.store(id, Ordering::Relaxed);
+        }
     }
 
     /// Counts a walk that begins. How many others are under way.

@@ -61,6 +61,26 @@ fn cursor_rotates() {
     assert_eq!(names(list, usize::MAX), ["c", "e", "a", "b"]);
 }
 
+/// I14, the other half: walks that serve the cheapest shrinkers first, and come to their end, do not send those that follow
+/// back to the beginning. Seen to fail with the cursor set at the end of all walks: "a" and "b" once more.
+#[test]
+fn a_complete_walk_does_not_move_the_cursor() {
+    let list = list();
+    let registered = five(list);
+    let cheap = Shrinker::new("cheap")
+        .value(1)
+        .register(list, on_count(|| ()));
+    assert_eq!(names(list, 2), ["a", "b"]);
+    let walk = Walk {
+        max_value: 1,
+        ..Walk::default()
+    };
+    let report = list.walk(&walk, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(report.visited, 1);
+    assert_eq!(names(list, 2), ["c", "d"]);
+    drop((cheap, registered));
+}
+
 /// I15. Seen to fail with `record.id() > upto` left out of the walk: one walk called all hundred.
 #[test]
 fn walk_is_bounded_by_its_start() {

@@ -1,7 +1,7 @@
 //! The lists that are compared. The controls do for each shrinker what the lockless list does too: a record of the same
 //! size is made and freed, one thread at a time is in the callbacks, a panic is caught, a callback is timed, its figures are
 //! counted, and a visitor hears of it. They read the clock before and after each callback, as one does; the lockless list
-//! takes the end of one for the beginning of the next.
+//! takes the end of one for the beginning of the next, and has a cheaper clock.
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -18,7 +18,7 @@ use seize::{Collector, Guard};
 use crate::Sleeper;
 
 /// About what a record of the lockless list has.
-const RECORD_WORDS: usize = 80;
+const RECORD_WORDS: usize = 84;
 
 pub(crate) trait List: Sync {
     fn name(&self) -> &'static str;
