@@ -1,6 +1,7 @@
 //! Waiting: for what is said to wait for nobody (B4), and for one callback and nothing else (B8). Beside each stands the
 //! same without any shrinker: what the machine's own scheduling does to it.
 
+use std::fs;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,10 +102,35 @@ impl Shrink for Measured {
     }
 }
 
+/// How long something took; and how much of it this thread could have run and had no processor.
+struct Wait {
+    all: u64,
+    unscheduled: u64,
+}
+
+impl Wait {
+    fn of(f: impl FnOnce()) -> Self {
+        let (before, start) = (unscheduled(), Instant::now());
+        f();
+        let all = ns(start);
+        Self {
+            all,
+            unscheduled: unscheduled().saturating_sub(before),
+        }
+    }
+}
+
+/// How long this thread could have run and had no processor, so far; 0 where the system does not say.
+fn unscheduled() -> u64 {
+    let figures = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let second = figures.split_whitespace().nth(1);
+    second.and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
 /// While so many threads `hammer`, `remove` again and again, which says how long it waited and the longest callback.
-fn hammered(time: Duration, hammer: &(dyn Fn() + Sync), mut remove: impl FnMut() -> (u64, u64)) {
+fn hammered(time: Duration, hammer: &(dyn Fn() + Sync), mut remove: impl FnMut() -> (Wait, u64)) {
     let stop = AtomicBool::new(false);
-    let (mut waits, mut beyond) = (Vec::new(), Vec::new());
+    let (mut waits, mut beyond, mut ours) = (Vec::new(), Vec::new(), Vec::new());
     thread::scope(|scope| {
         for _ in 0..HAMMERERS {
             scope.spawn(|| {
@@ -119,17 +145,19 @@ fn hammered(time: Duration, hammer: &(dyn Fn() + Sync), mut remove: impl FnMut()
         let begin = Instant::now();
         while begin.elapsed() < time * 3 {
             let (wait, longest) = remove();
-            waits.push(wait);
-            beyond.push(wait.saturating_sub(longest));
+            waits.push(wait.all);
+            beyond.push(wait.all.saturating_sub(longest));
+            ours.push(wait.all.saturating_sub(longest + wait.unscheduled));
         }
         // Relaxed: as above.
         stop.store(true, Ordering::Relaxed);
     });
     println!(
-        "{} times, {}; beyond the longest callback {}",
+        "{} times, {}; beyond the longest callback {}; without what the waiting thread waited for a processor {}",
         waits.len(),
         Latencies::new(waits).show(),
-        Latencies::new(beyond).show()
+        Latencies::new(beyond).show(),
+        Latencies::new(ours).show()
     );
 }
 
@@ -146,9 +174,8 @@ pub(crate) fn starvation(time: Duration) {
         let spec = Shrinker::new("hammered").deadline(Duration::MAX);
         let registered = spec.register(list, Measured(longest.clone()));
         thread::sleep(Duration::from_millis(5));
-        let start = Instant::now();
-        drop(registered);
-        (ns(start), longest.load(Ordering::Relaxed))
+        let wait = Wait::of(|| drop(registered));
+        (wait, longest.load(Ordering::Relaxed))
     });
     print!("  a mutex, no list:   ");
     let (mutex, dying) = (Mutex::new(()), AtomicBool::new(false));
@@ -165,9 +192,10 @@ pub(crate) fn starvation(time: Duration) {
         longest.store(0, Ordering::Relaxed);
         dying.store(false, Ordering::Relaxed);
         thread::sleep(Duration::from_millis(5));
-        let start = Instant::now();
-        dying.store(true, Ordering::Relaxed);
-        drop(mutex.lock().unwrap_or_else(PoisonError::into_inner));
-        (ns(start), longest.load(Ordering::Relaxed))
+        let wait = Wait::of(|| {
+            dying.store(true, Ordering::Relaxed);
+            drop(mutex.lock().unwrap_or_else(PoisonError::into_inner));
+        });
+        (wait, longest.load(Ordering::Relaxed))
     });
 }
