@@ -149,12 +149,7 @@ fn a_removal_that_was_cut_off_is_in_nobodys_way() {
     let list = list();
     let (registration, walker, go) = blocked(list);
     let remover = thread::spawn(move || registration.unregister().unwrap());
-    let shown = || {
-        let mut shown = 0;
-        list.for_each(&mut |stats| shown += usize::from(!stats.dying));
-        shown
-    };
-    until("it is dying", || shown() == 0);
+    until_dying(list);
     let ok = fork(list, || {
         let registration = Shrinker::new("new").register(list, on_count(|| ()));
         let visited = walk(list, 0).visited;

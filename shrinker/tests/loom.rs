@@ -89,6 +89,23 @@ fn walk(list: &ShrinkerList) -> usize {
     report.visited
 }
 
+/// `end` takes a shrinker off while a walk goes over it and another: after `end` its cache is dropped and not called.
+fn walk_against(end: impl Fn(Registration) + Sync + Send + 'static) {
+    model(3, move || {
+        let list = list();
+        let (first, seen) = prepare(list);
+        let (second, _) = prepare(list);
+        let (first, second) = (first.register(), second.register());
+        let walker = thread::spawn(move || walk(list));
+        end(first);
+        assert!(seen.dropped());
+        let calls = seen.calls();
+        assert!((1..=2).contains(&walker.join().unwrap()));
+        assert_eq!(seen.calls(), calls, "called afterwards");
+        std::mem::forget(second);
+    });
+}
+
 /// Every schedule with at most so many preemptions.
 fn model(preemptions: usize, f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -119,19 +136,7 @@ fn loom_register_publishes_everything() {
 /// I1, I2, I3, I8: nothing freed is touched, and no callback runs after unregistering has returned.
 #[test]
 fn loom_walk_against_unregister() {
-    model(3, || {
-        let list = list();
-        let (first, seen) = prepare(list);
-        let (second, _) = prepare(list);
-        let (first, second) = (first.register(), second.register());
-        let walker = thread::spawn(move || walk(list));
-        first.unregister().unwrap();
-        assert!(seen.dropped());
-        let calls = seen.calls();
-        assert!((1..=2).contains(&walker.join().unwrap()));
-        assert_eq!(seen.calls(), calls, "called after unregister had returned");
-        std::mem::forget(second);
-    });
+    walk_against(|shrinker| shrinker.unregister().unwrap());
 }
 
 /// I1: while a walk is in a callback of the first, outside the guard, both are taken off by different threads. If the
@@ -155,20 +160,7 @@ fn loom_walk_between_two_removals() {
 /// with `is_complete` always true in `Retirement::drop` (a callback of a dropped cache).
 #[test]
 fn loom_walk_against_retire() {
-    model(3, || {
-        let list = list();
-        let (first, seen) = prepare(list);
-        let (second, _) = prepare(list);
-        let (first, second) = (first.register(), second.register());
-        let walker = thread::spawn(move || walk(list));
-        let retirement = first.retire();
-        retirement.wait().unwrap();
-        assert!(seen.dropped());
-        let calls = seen.calls();
-        assert!((1..=2).contains(&walker.join().unwrap()));
-        assert_eq!(seen.calls(), calls, "called after it was complete");
-        std::mem::forget(second);
-    });
+    walk_against(|shrinker| shrinker.retire().wait().unwrap());
 }
 
 /// A retirement that is dropped, whenever: the walker that gives back the last reference ends it, or its owner does, and

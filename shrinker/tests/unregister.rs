@@ -4,7 +4,7 @@
 mod common;
 
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,19 +28,48 @@ fn gate() -> (
     (stand, arrivals, go)
 }
 
+/// A shrinker that a walk is held up in: its callback stands at a gate.
+struct HeldUp {
+    list: &'static ShrinkerList,
+    registration: Registration,
+    walker: thread::JoinHandle<WalkReport>,
+    /// Lets the callback go.
+    go: mpsc::Sender<()>,
+    /// How often the callback was called.
+    calls: &'static AtomicUsize,
+    /// How often the cache was dropped.
+    drops: &'static AtomicUsize,
+}
+
+impl HeldUp {
+    fn new() -> Self {
+        let (stand, arrivals, go) = gate();
+        let (list, drops, calls) = (list(), counter(), counter());
+        let flag = Flag(drops);
+        let cache = on_count(move || {
+            let _ = &flag;
+            calls.fetch_add(1, Ordering::SeqCst);
+            stand();
+        });
+        let registration = Shrinker::new("slow").register(list, cache).unwrap();
+        let walker = thread::spawn(move || walk(list, 12));
+        arrivals.recv_timeout(PATIENCE).unwrap();
+        Self {
+            list,
+            registration,
+            walker,
+            go,
+            calls,
+            drops,
+        }
+    }
+}
+
 /// I8. Seen to fail with `state.wait` left out: it returned while the callback ran.
 #[test]
 fn unregister_waits_for_a_running_callback() {
-    let (stand, arrivals, go) = gate();
-    let (list, drops) = (list(), counter());
-    let flag = Flag(drops);
-    let cache = on_count(move || {
-        let _ = &flag;
-        stand();
-    });
-    let registration = Shrinker::new("slow").register(list, cache).unwrap();
-    let walker = thread::spawn(move || walk(list, 12));
-    arrivals.recv_timeout(PATIENCE).unwrap();
+    let held = HeldUp::new();
+    let (registration, drops) = (held.registration, held.drops);
     let (sender, returned) = mpsc::channel();
     let remover = thread::spawn(move || {
         registration.unregister().unwrap();
@@ -49,23 +78,20 @@ fn unregister_waits_for_a_running_callback() {
     let early = returned.recv_timeout(Duration::from_millis(50));
     assert!(early.is_err(), "returned while the callback ran");
     assert_eq!(drops.load(Ordering::SeqCst), 0);
-    go.send(()).unwrap();
+    held.go.send(()).unwrap();
     let dropped = returned.recv_timeout(PATIENCE).expect("never returned");
     assert_eq!(dropped, 1, "the cache is dropped when it returns");
     remover.join().unwrap();
-    assert_eq!(walker.join().unwrap().visited, 1);
-    assert!(list.is_empty());
+    assert_eq!(held.walker.join().unwrap().visited, 1);
+    assert!(held.list.is_empty());
 }
 
 /// A callback that hangs holds up its own removal and nothing else.
 #[test]
 fn a_blocked_callback_holds_up_nobody_else() {
-    let (stand, arrivals, go) = gate();
-    let list = list();
+    let held = HeldUp::new();
+    let list = held.list;
     let pile = Pile::leak(1000);
-    let slow = Shrinker::new("slow").register(list, on_count(stand));
-    let walker = thread::spawn(move || walk(list, 12));
-    arrivals.recv_timeout(PATIENCE).unwrap();
     let (others, visited) = in_time("the others", move || {
         let registration = Shrinker::new("pile").register(list, Front(pile)).unwrap();
         let report = walk_for_all(list);
@@ -76,9 +102,9 @@ fn a_blocked_callback_holds_up_nobody_else() {
     });
     assert_eq!((others, visited.visited, visited.skipped_busy), (2, 1, 1));
     assert_eq!(pile.left(), 0);
-    go.send(()).unwrap();
-    walker.join().unwrap();
-    assert_eq!(slow.unwrap().stats().skipped_busy, 1);
+    held.go.send(()).unwrap();
+    held.walker.join().unwrap();
+    assert_eq!(held.registration.stats().skipped_busy, 1);
 }
 
 /// I7. Two walkers hand the shrinker to each other: each stays in its visitor, with its reference, until the other is
@@ -148,12 +174,7 @@ fn a_dying_shrinker_is_passed_over() {
     });
     arrivals.recv_timeout(PATIENCE).unwrap();
     let remover = thread::spawn(move || registration.unregister().unwrap());
-    let shown = || {
-        let mut shown = 0;
-        list.for_each(&mut |stats| shown += usize::from(!stats.dying));
-        shown
-    };
-    until("it is dying", || shown() == 0);
+    until_dying(list);
     for _ in 0..3 {
         assert_eq!(walk(list, 0).visited, 0);
     }
@@ -272,78 +293,57 @@ fn churn_is_cheap() {
 /// Seen to fail with `state.wait` in `Retirement::begin` (stuck), and with `is_complete` always true.
 #[test]
 fn retire_does_not_wait() {
-    let (stand, arrivals, go) = gate();
-    let (list, drops, calls) = (list(), counter(), counter());
-    let flag = Flag(drops);
-    let cache = on_count(move || {
-        let _ = &flag;
-        calls.fetch_add(1, Ordering::SeqCst);
-        stand();
-    });
-    let registration = Shrinker::new("slow").register(list, cache).unwrap();
-    let walker = thread::spawn(move || walk(list, 12));
-    arrivals.recv_timeout(PATIENCE).unwrap();
+    let held = HeldUp::new();
+    let (list, drops, registration) = (held.list, held.drops, held.registration);
     let retirement = in_time("retire", move || registration.retire());
     assert!(!retirement.is_complete());
     assert_eq!(walk(list, 0).visited, 0, "no new callback");
     let retirement = retirement.wait_for(Duration::from_millis(20)).unwrap_err();
-    go.send(()).unwrap();
-    walker.join().unwrap();
+    held.go.send(()).unwrap();
+    held.walker.join().unwrap();
     assert!(retirement.is_complete());
     assert_eq!(drops.load(Ordering::SeqCst), 0, "its owner drops it");
     retirement.wait_for(Duration::ZERO).unwrap();
     assert_eq!(drops.load(Ordering::SeqCst), 1);
-    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(held.calls.load(Ordering::SeqCst), 1);
     assert!(list.is_empty());
 }
 
 /// An idle shrinker is complete at once; one that is waited for, when its callback returns.
 #[test]
 fn a_retirement_can_be_waited_for() {
-    let list = list();
-    let idle = Shrinker::new("idle").register(list, on_count(|| ()));
+    let idle = Shrinker::new("idle").register(list(), on_count(|| ()));
     let idle = idle.unwrap().retire();
     assert!(idle.is_complete());
     idle.wait().unwrap();
-    let (stand, arrivals, go) = gate();
-    let registration = Shrinker::new("slow").register(list, on_count(stand));
-    let walker = thread::spawn(move || walk(list, 12));
-    arrivals.recv_timeout(PATIENCE).unwrap();
-    let retirement = registration.unwrap().retire();
+    let held = HeldUp::new();
+    let retirement = held.registration.retire();
     let (sender, returned) = mpsc::channel();
     let waiter = thread::spawn(move || {
         retirement.wait().unwrap();
         sender.send(()).unwrap();
     });
     assert!(returned.recv_timeout(Duration::from_millis(20)).is_err());
-    go.send(()).unwrap();
+    held.go.send(()).unwrap();
     returned.recv_timeout(PATIENCE).expect("never returned");
     waiter.join().unwrap();
-    walker.join().unwrap();
-    assert!(list.is_empty());
+    held.walker.join().unwrap();
+    assert!(held.list.is_empty());
 }
 
 /// A retirement that is dropped early ends with the walk. Seen to fail with `abandon` left out of its `drop`.
 #[test]
 fn a_dropped_retirement_ends_by_itself() {
-    let (stand, arrivals, go) = gate();
-    let (list, drops) = (list(), counter());
-    let flag = Flag(drops);
-    let cache = on_count(move || {
-        let _ = &flag;
-        stand();
-    });
-    let registration = Shrinker::new("slow").register(list, cache).unwrap();
-    let walker = thread::spawn(move || walk(list, 12));
-    arrivals.recv_timeout(PATIENCE).unwrap();
+    let held = HeldUp::new();
+    let (list, drops, registration) = (held.list, held.drops, held.registration);
     drop(in_time("retire", move || registration.retire()));
     assert_eq!(
         drops.load(Ordering::SeqCst),
         0,
         "dropped under its callback"
     );
-    go.send(()).unwrap();
-    walker.join().unwrap();
+    held.go.send(()).unwrap();
+    held.walker.join().unwrap();
     assert_eq!(drops.load(Ordering::SeqCst), 1);
     assert!(list.is_empty());
 }

@@ -63,6 +63,15 @@ pub fn until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
+/// Waits until all shrinkers of a list are being taken off.
+pub fn until_dying(list: &ShrinkerList) {
+    until("it is dying", || {
+        let mut living = 0;
+        list.for_each(&mut |stats| living += usize::from(!stats.dying));
+        living == 0
+    });
+}
+
 /// A cache made of two closures.
 pub struct Fake<C, S> {
     pub count: C,
