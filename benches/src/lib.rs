@@ -5,7 +5,7 @@ pub mod machine;
 pub mod packaged;
 pub mod paths;
 pub mod peer;
-pub mod random;
+mod random;
 mod subject;
 pub mod workloads;
 

@@ -15,6 +15,6 @@ pub mod vm;
 
 pub use cache::{Block, Cache, MIB, blocks, leave};
 pub use child::{
-    Random, alone, alone_in, alone_saying, in_both_modes, in_both_modes_with, in_environments,
-    resident,
+    alone, alone_in, alone_saying, in_both_modes, in_both_modes_with, in_environments, resident,
 };
+pub use ebb_benches::Random;

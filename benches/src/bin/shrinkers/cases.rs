@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ebb_benches::Random;
 use ebb_shrinker::{
     Count, DEF_PRIORITY, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList, Walk,
 };
@@ -41,18 +42,6 @@ impl Shrink for Pile {
     }
 }
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        // xorshift64*
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16) as usize % bound
-    }
-}
-
 /// The descent of a failing allocation, as the allocator does it. What is lacking after it.
 fn reclaim(list: &ShrinkerList, request: usize) -> usize {
     let mut lacking = request;
@@ -85,7 +74,7 @@ fn reclaim(list: &ShrinkerList, request: usize) -> usize {
 /// Runs so many cases, and says what came of them.
 pub(crate) fn run(cases: usize) {
     let list: &'static ShrinkerList = Box::leak(Box::default());
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let (mut false_failures, mut over) = (0, 0.0);
     for _ in 0..cases {
         let piles: Vec<_> = (0..=random.below(3))

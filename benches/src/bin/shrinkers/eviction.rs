@@ -16,7 +16,7 @@
 
 use std::time::Instant;
 
-use ebb_benches::random::Random;
+use ebb_benches::Random;
 use ebbmalloc::{SlabBox, SlabCache};
 
 /// Bytes of objects in the cache.

@@ -164,7 +164,7 @@ impl Filled {
         let filled = Self {
             block,
             size,
-            number: random.below(usize::MAX >> 16),
+            number: random.below(1 << 32),
         };
         filled.words().for_each(|word| {
             // SAFETY: inside a block of ours, aligned to eight bytes.
