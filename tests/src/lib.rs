@@ -18,3 +18,10 @@ pub use child::{
     alone, alone_in, alone_saying, in_both_modes, in_both_modes_with, in_environments, resident,
 };
 pub use ebb_benches::Random;
+
+/// Whether it is a failure that something is not installed: where the environment has `CI=true`. Elsewhere what needs it is
+/// passed over.
+#[must_use]
+pub fn is_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
+}

@@ -4,33 +4,28 @@
 //! crate, which runs the wanted program and says how it ended), the program, and their shared libraries. What the
 //! program writes comes out of a serial port. The processor is emulated, so that it works everywhere: nothing in a
 //! guest is ever timed.
-//!
-//! The kernel is the file named by `EBB_VM_KERNEL`, or what `tests/fetch-kernel` has put into `target/vm`, or the
-//! host's own, if it may be read.
 
-use std::env;
+mod needs;
+mod workplace;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::header::workspace;
-use crate::initramfs::Initramfs;
+use needs::{QEMU, kernel};
+use workplace::Workplace;
 
-const QEMU: &str = "qemu-system-x86_64";
+pub use needs::{available, missing, own_program};
+pub use workplace::JOB;
 
 /// The first line of a guest whose program was started; see `guest-init`.
 pub const STARTED: &str = "guest: started";
 
 /// Begins the last line, which ends with the program's exit status.
 pub const ENDED: &str = "guest: ended ";
-
-/// The list of strings, each ended by a NUL, that tells `guest-init` what to run: the working directory, `NAME=value`
-/// as often as wanted, an empty string, the program, its arguments.
-pub const JOB: &str = "/job";
 
 /// How often a guest that dies before its program starts is booted.
 const BOOTS: u32 = 3;
@@ -234,68 +229,6 @@ impl Machine {
     }
 }
 
-/// What a guest needs and this machine does not have.
-#[must_use]
-pub fn missing() -> Option<&'static str> {
-    let qemu = Command::new(QEMU)
-        .arg("--version")
-        .stdout(Stdio::null())
-        .status();
-    if qemu.is_err() {
-        return Some("qemu-system-x86_64 is not installed");
-    }
-    if kernel().is_none() {
-        return Some("there is no kernel for the guest; tests/fetch-kernel gets one");
-    }
-    None
-}
-
-/// Whether guests can be run. If not, says what is missing; with `CI=true` in the environment that is a failure.
-///
-/// # Panics
-/// When they cannot and this is CI.
-#[must_use]
-pub fn available() -> bool {
-    let Some(what) = missing() else { return true };
-    let ci = env::var_os("CI").is_some_and(|value| value == "true");
-    assert!(!ci, "{what}");
-    eprintln!("skipped: {what}");
-    false
-}
-
-/// The kernel to boot.
-fn kernel() -> Option<PathBuf> {
-    if let Some(named) = env::var_os("EBB_VM_KERNEL") {
-        return Some(named.into());
-    }
-    let fetched = workspace().join("target/vm/boot");
-    [fetched.as_path(), Path::new("/boot")]
-        .iter()
-        .filter_map(|directory| fs::read_dir(directory).ok())
-        .flat_map(|entries| entries.filter_map(Result::ok))
-        .map(|entry| entry.path())
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("vmlinuz") && fs::File::open(path).is_ok()
-        })
-        .max()
-}
-
-/// A program of this crate; cargo builds them before any test.
-///
-/// # Panics
-/// When this program's own path is not known.
-#[must_use]
-pub fn own_program(name: &str) -> PathBuf {
-    let here = env::current_exe().expect("this program's own path");
-    // target/debug/numa-vm, or target/debug/deps/test
-    here.ancestors()
-        .skip(1)
-        .map(|directory| directory.join(name))
-        .find(|program| program.is_file())
-        .unwrap_or_else(|| panic!("{name} was not built"))
-}
-
 /// Waits for QEMU, and ends it at the limit. Whether it ended by itself.
 fn wait(qemu: &mut Child, limit: Duration) -> io::Result<bool> {
     let start = Instant::now();
@@ -308,90 +241,4 @@ fn wait(qemu: &mut Child, limit: Duration) -> io::Result<bool> {
     qemu.kill()?;
     qemu.wait()?;
     Ok(false)
-}
-
-/// The files of one run, removed with it.
-struct Workplace(PathBuf);
-
-impl Workplace {
-    fn new() -> io::Result<Self> {
-        static RUNS: AtomicUsize = AtomicUsize::new(0);
-        // Relaxed: any number that is used once.
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let runs = workspace().join("target/vm/runs");
-        let path = runs.join(format!("{}-{run}", std::process::id()));
-        fs::create_dir_all(&path)?;
-        Ok(Self(path))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    /// The guest's root file system.
-    fn root(
-        &self,
-        program: &Path,
-        arguments: &[&str],
-        environment: &[(&str, &str)],
-        files: &[PathBuf],
-    ) -> io::Result<Vec<u8>> {
-        let directory = env::current_dir()?;
-        let program = program.canonicalize()?;
-        let mut job = vec![directory.to_string_lossy().into_owned()];
-        job.extend(
-            environment
-                .iter()
-                .map(|(name, value)| format!("{name}={value}")),
-        );
-        job.push(String::new());
-        job.push(program.to_string_lossy().into_owned());
-        job.extend(arguments.iter().map(ToString::to_string));
-        let mut root = Initramfs::new();
-        root.directory(&directory);
-        root.program(
-            Path::new("/init"),
-            &self.stripped(&own_program("guest-init")),
-        );
-        root.program(&program, &self.stripped(&program));
-        for file in files {
-            root.program(&std::path::absolute(file)?, &self.stripped(file));
-        }
-        root.file(Path::new(JOB), (job.join("\0") + "\0").as_bytes());
-        Ok(root.finish())
-    }
-
-    /// A copy of a program without what is for debuggers, which is most of it; itself where there is no `strip`.
-    fn stripped(&self, program: &Path) -> PathBuf {
-        let copy = self.file("program");
-        let strip = Command::new("strip")
-            .arg("-o")
-            .arg(&copy)
-            .arg(program)
-            .stderr(Stdio::null())
-            .status();
-        match strip {
-            Ok(status) if status.success() => copy,
-            _ => program.to_path_buf(),
-        }
-    }
-
-    /// An error with the end of what the guest's kernel said.
-    fn error(&self, what: &str) -> io::Error {
-        let console = fs::read(self.file("console")).unwrap_or_default();
-        let console = String::from_utf8_lossy(&console);
-        let lines: Vec<_> = console.lines().rev().take(20).collect();
-        let last: Vec<_> = lines.into_iter().rev().collect();
-        io::Error::other(format!(
-            "{what} a guest, whose kernel says:\n{}",
-            last.join("\n")
-        ))
-    }
-}
-
-impl Drop for Workplace {
-    fn drop(&mut self) {
-        // Left over files would only take room.
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

@@ -2,7 +2,6 @@
 //!
 //! A program that is not installed is passed over with a note; where the environment has `CI` it is a failure.
 
-use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -12,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ebb_tests::c::{scratch, shared_library};
+use ebb_tests::is_ci;
 
 /// What each program is run with besides the library.
 const MODES: [(&str, &str); 3] = [
@@ -32,9 +32,8 @@ fn directory(name: &str) -> PathBuf {
 fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|directory| directory.join(program).is_file());
-    let ci = std::env::var_os("CI").is_some_and(|value| value != OsStr::new("false"));
     assert!(
-        found || !ci,
+        found || !is_ci(),
         "{program} is not installed; install the package of that name"
     );
     if !found {

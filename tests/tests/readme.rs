@@ -139,8 +139,8 @@ fn check_cargo(line: &str) {
             ),
             ["--test", name] => assert!(
                 ["allocator", "shrinker", "tests"].iter().any(|directory| {
-                    let file = format!("{directory}/tests/{name}.rs");
-                    workspace().join(file).exists()
+                    let tests = workspace().join(directory).join("tests");
+                    tests.join(format!("{name}.rs")).exists() || tests.join(name).is_dir()
                 }),
                 "{line}: there is no such test"
             ),
