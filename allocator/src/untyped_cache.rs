@@ -183,9 +183,6 @@ impl UntypedCache {
     }
 
     /// Its figures. Takes its locks one after the other, each for a moment.
-    ///
-    /// # Panics
-    /// Never.
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.cache.0.figures()

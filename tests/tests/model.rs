@@ -2,7 +2,7 @@
 //! many, with frees on other threads; by restartable sequences and by the fallback.
 //!
 //! The allocator under test is called by hand (`ebbmalloc::raw` and `GlobalAlloc`); the test's own bookkeeping uses the
-//! system's. Each test runs twice: here, and in a child process with `EBB_NO_RSEQ=1`.
+//! system's. Each test runs in two child processes, one of them with `EBB_NO_RSEQ=1`.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
