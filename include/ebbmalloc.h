@@ -119,7 +119,7 @@
 typedef struct ebb_cache_t ebb_cache_t;
 
 /**
- * A registered shrinker.
+ * What was registered: a shrinker, a last chance, or a listener to the pressure.
  */
 typedef struct ebb_shrinker_t ebb_shrinker_t;
 
@@ -354,7 +354,7 @@ typedef int (*ebb_scan_fn)(void *context,
  */
 typedef struct ebb_shrinker_ops_t {
   /**
-   * A name in UTF-8 for the statistics; copied.
+   * A name in UTF-8 for the statistics; its first 32 bytes are copied.
    */
   const char *name;
   /**
@@ -407,7 +407,7 @@ typedef struct ebb_shrinker_ops_t {
 typedef size_t (*ebb_last_chance_fn)(void *context, size_t lacking);
 
 /**
- * Is told the new level.
+ * Is told the new level, `EBB_PRESSURE_...`.
  */
 typedef void (*ebb_listener_fn)(void *context, int pressure);
 
@@ -573,7 +573,7 @@ EBB_NOTHROW;
 
 /**
  * A new block of at least `size` bytes, spread over all NUMA nodes: page by page when it is larger than 2 MiB, otherwise
- * each block comes whole from the next node.
+ * each block comes whole from the next node. Otherwise as `ebb_malloc`.
  *
  */
 EBB_ATTR(malloc, alloc_size(1))
@@ -710,7 +710,7 @@ void *ebb_new_aligned(size_t size,
                       size_t alignment);
 
 /**
- * Sets the budget: at most so many bytes backed by the operating system at any time. 0 is no budget.
+ * Sets the budget: at most so many bytes backed by the operating system for the heap at any time. 0 is no budget.
  *
  * A budget below what is backed now is allowed: it holds for every allocation that would need more.
  */
@@ -723,12 +723,14 @@ EBB_NOTHROW;
 size_t ebb_get_budget(void) EBB_NOTHROW;
 
 /**
- * Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers.
+ * Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers. Unless set it is a
+ * sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
  */
-void ebb_set_reserve(size_t bytes) EBB_NOTHROW;
+void ebb_set_reserve(size_t bytes)
+EBB_NOTHROW;
 
 /**
- * The reserve, in bytes.
+ * The reserve, in bytes; 0 without a budget, unless it was set.
  */
 size_t ebb_get_reserve(void) EBB_NOTHROW;
 
@@ -742,9 +744,10 @@ int ebb_set_node_budget(uint32_t node,
 EBB_NOTHROW;
 
 /**
- * The budget of a NUMA node, in bytes; 0 when it has none.
+ * The budget of the NUMA node that the kernel calls `node`, in bytes; 0 when it has none, or there is no such node.
  */
-size_t ebb_get_node_budget(uint32_t node) EBB_NOTHROW;
+size_t ebb_get_node_budget(uint32_t node)
+EBB_NOTHROW;
 
 /**
  * How many bytes the operating system backs now: what the budget limits. Costs one read of memory.
@@ -752,7 +755,7 @@ size_t ebb_get_node_budget(uint32_t node) EBB_NOTHROW;
 size_t ebb_backed(void) EBB_NOTHROW;
 
 /**
- * Gives all memory that is kept but not in use back to the operating system; says how many bytes that were.
+ * Gives all memory that is kept but not in use back to the operating system; says how many bytes that were, about.
  *
  * Calls no shrinker.
  */
@@ -760,7 +763,8 @@ size_t ebb_purge(void)
 EBB_NOTHROW;
 
 /**
- * Switches the reports on standard error on or off: they are on at first, unless the environment says `EBB_REPORTS=0`.
+ * Switches the reports on standard error on, or with 0 off: they are on at first, unless the environment says
+ * `EBB_REPORTS=0`.
  *
  * One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
  * shrinker is moved to the reclaim thread.
@@ -838,28 +842,29 @@ int ebb_shrinker_register(const struct ebb_shrinker_ops_t *ops,
 EBB_NOTHROW;
 
 /**
- * Unregisters a cache and waits until its callbacks have returned: after 0 they are never called again.
+ * Unregisters a shrinker, a last chance or a listener, and waits until its callbacks have returned: after 0 they are never
+ * called again.
  *
- * Inside a callback of the same shrinker it gives EDEADLK and does nothing. NULL gives 0.
+ * Inside a callback of its own it gives EDEADLK and does nothing. NULL gives 0.
  *
  * # Safety
  *
- * `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0.
+ * `shrinker` is NULL or what a function that registers has written, and is used no more once this has given 0.
  */
 int ebb_shrinker_unregister(struct ebb_shrinker_t *shrinker)
 EBB_NOTHROW;
 
 /**
- * Takes a cache off without waiting for anything: no callback begins any more. Gives 0 when none is running either, and
- * then it is as if unregistered; else EBUSY, and is called again later, from any thread, until it gives 0.
+ * As `ebb_shrinker_unregister`, but waits for nothing: no callback begins any more. Gives 0 when none is running either,
+ * and then it is as if unregistered; else EBUSY, and is called again later, from any thread, until it gives 0.
  *
- * May be called inside a callback of the same shrinker, where it gives EBUSY. Instead of calling it again one may wait
- * with `ebb_shrinker_unregister`. NULL gives 0.
+ * May be called inside a callback of its own, where it gives EBUSY. Instead of calling it again one may wait with
+ * `ebb_shrinker_unregister`. NULL gives 0.
  *
  * # Safety
  *
- * `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0. Calls for one
- * shrinker do not overlap.
+ * `shrinker` is NULL or what a function that registers has written, and is used no more once this has given 0. Calls for
+ * one shrinker do not overlap.
  */
 int ebb_shrinker_retire(struct ebb_shrinker_t *shrinker)
 EBB_NOTHROW;
@@ -898,7 +903,7 @@ EBB_NOTHROW;
  * says that it freed anything the allocation is tried once more. It runs like the callbacks of a shrinker.
  *
  * Gives 0, or EINVAL when the name or the function is missing or the name is not UTF-8, or ENOMEM. `*out` goes to
- * `ebb_shrinker_unregister`.
+ * `ebb_shrinker_unregister` or `ebb_shrinker_retire`; on failure it is as it was.
  *
  * # Safety
  *
@@ -927,7 +932,7 @@ EBB_NOTHROW;
  *
  * It is called by a thread of the allocator's own, a little after the change: it may block, allocate and free. It must not
  * throw or jump out. Gives 0, or EINVAL when the name or the function is missing or the name is not UTF-8, or ENOMEM.
- * `*out` goes to `ebb_shrinker_unregister` or `ebb_shrinker_retire`.
+ * `*out` goes to `ebb_shrinker_unregister` or `ebb_shrinker_retire`; on failure it is as it was.
  *
  * # Safety
  *
@@ -944,6 +949,9 @@ EBB_NOTHROW;
 
 /**
  * From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
+ *
+ * This and the two below nest, with themselves and each other, and the strictest holds. Each begin has its end on the
+ * same thread.
  */
 void ebb_no_reclaim_begin(void)
 EBB_NOTHROW;
@@ -1012,7 +1020,8 @@ void *ebb_cache_alloc(struct ebb_cache_t *cache)
 EBB_NOTHROW;
 
 /**
- * As `ebb_cache_alloc`, on the NUMA node that the kernel calls `node`, and nowhere else.
+ * As `ebb_cache_alloc`, on the NUMA node that the kernel calls `node`, and nowhere else. NULL also when there is no such
+ * node.
  *
  * # Safety
  *

@@ -129,7 +129,8 @@ pub unsafe extern "C" fn ebb_cache_alloc(cache: *mut EbbCache) -> *mut c_void {
     address(unsafe { &*cache }.cache.alloc())
 }
 
-/// As `ebb_cache_alloc`, on the NUMA node that the kernel calls `node`, and nowhere else.
+/// As `ebb_cache_alloc`, on the NUMA node that the kernel calls `node`, and nowhere else. NULL also when there is no such
+/// node.
 ///
 /// # Safety
 ///

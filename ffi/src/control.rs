@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-/// Sets the budget: at most so many bytes backed by the operating system at any time. 0 is no budget.
+/// Sets the budget: at most so many bytes backed by the operating system for the heap at any time. 0 is no budget.
 ///
 /// A budget below what is backed now is allowed: it holds for every allocation that would need more.
 #[unsafe(no_mangle)]
@@ -16,13 +16,14 @@ pub extern "C" fn ebb_get_budget() -> usize {
     ebb::budget().unwrap_or(0)
 }
 
-/// Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers.
+/// Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers. Unless set it is a
+/// sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_set_reserve(bytes: usize) {
     ebb::set_reserve(bytes);
 }
 
-/// The reserve, in bytes.
+/// The reserve, in bytes; 0 without a budget, unless it was set.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_get_reserve() -> usize {
     ebb::reserve()
@@ -37,7 +38,7 @@ pub extern "C" fn ebb_set_node_budget(node: u32, bytes: usize) -> c_int {
     if set { 0 } else { libc::EINVAL }
 }
 
-/// The budget of a NUMA node, in bytes; 0 when it has none.
+/// The budget of the NUMA node that the kernel calls `node`, in bytes; 0 when it has none, or there is no such node.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_get_node_budget(node: u32) -> usize {
     ebb::node_budget(node).unwrap_or(0)
@@ -49,7 +50,7 @@ pub extern "C" fn ebb_backed() -> usize {
     ebb::backed()
 }
 
-/// Gives all memory that is kept but not in use back to the operating system; says how many bytes that were.
+/// Gives all memory that is kept but not in use back to the operating system; says how many bytes that were, about.
 ///
 /// Calls no shrinker.
 #[unsafe(no_mangle)]
@@ -57,7 +58,8 @@ pub extern "C" fn ebb_purge() -> usize {
     ebb::purge()
 }
 
-/// Switches the reports on standard error on or off: they are on at first, unless the environment says `EBB_REPORTS=0`.
+/// Switches the reports on standard error on, or with 0 off: they are on at first, unless the environment says
+/// `EBB_REPORTS=0`.
 ///
 /// One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
 /// shrinker is moved to the reclaim thread.

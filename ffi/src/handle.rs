@@ -7,7 +7,7 @@ use ebb::{RegisterError, Registration, Retirement, UnregisterError, raw};
 
 use crate::shrinker::EbbScanResult;
 
-/// A registered shrinker.
+/// What was registered: a shrinker, a last chance, or a listener to the pressure.
 pub struct EbbShrinker {
     state: Handle,
 }
@@ -82,13 +82,14 @@ impl Context {
     }
 }
 
-/// Unregisters a cache and waits until its callbacks have returned: after 0 they are never called again.
+/// Unregisters a shrinker, a last chance or a listener, and waits until its callbacks have returned: after 0 they are never
+/// called again.
 ///
-/// Inside a callback of the same shrinker it gives EDEADLK and does nothing. NULL gives 0.
+/// Inside a callback of its own it gives EDEADLK and does nothing. NULL gives 0.
 ///
 /// # Safety
 ///
-/// `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0.
+/// `shrinker` is NULL or what a function that registers has written, and is used no more once this has given 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ebb_shrinker_unregister(shrinker: *mut EbbShrinker) -> c_int {
     if shrinker.is_null() {
@@ -98,16 +99,16 @@ pub unsafe extern "C" fn ebb_shrinker_unregister(shrinker: *mut EbbShrinker) -> 
     unsafe { advance(shrinker, libc::EDEADLK, Handle::unregister) }
 }
 
-/// Takes a cache off without waiting for anything: no callback begins any more. Gives 0 when none is running either, and
-/// then it is as if unregistered; else EBUSY, and is called again later, from any thread, until it gives 0.
+/// As `ebb_shrinker_unregister`, but waits for nothing: no callback begins any more. Gives 0 when none is running either,
+/// and then it is as if unregistered; else EBUSY, and is called again later, from any thread, until it gives 0.
 ///
-/// May be called inside a callback of the same shrinker, where it gives EBUSY. Instead of calling it again one may wait
-/// with `ebb_shrinker_unregister`. NULL gives 0.
+/// May be called inside a callback of its own, where it gives EBUSY. Instead of calling it again one may wait with
+/// `ebb_shrinker_unregister`. NULL gives 0.
 ///
 /// # Safety
 ///
-/// `shrinker` is NULL or came from `ebb_shrinker_register`, and is used no more once this has given 0. Calls for one
-/// shrinker do not overlap.
+/// `shrinker` is NULL or what a function that registers has written, and is used no more once this has given 0. Calls for
+/// one shrinker do not overlap.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ebb_shrinker_retire(shrinker: *mut EbbShrinker) -> c_int {
     if shrinker.is_null() {

@@ -94,7 +94,7 @@ pub extern "C" fn ebb_malloc_on_node(size: usize, node: u32) -> *mut c_void {
 }
 
 /// A new block of at least `size` bytes, spread over all NUMA nodes: page by page when it is larger than 2 MiB, otherwise
-/// each block comes whole from the next node.
+/// each block comes whole from the next node. Otherwise as `ebb_malloc`.
 ///
 /// cbindgen:prefix=EBB_ATTR(malloc, alloc_size(1))
 #[unsafe(no_mangle)]

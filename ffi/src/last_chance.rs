@@ -13,7 +13,7 @@ pub type EbbLastChance =
 /// says that it freed anything the allocation is tried once more. It runs like the callbacks of a shrinker.
 ///
 /// Gives 0, or EINVAL when the name or the function is missing or the name is not UTF-8, or ENOMEM. `*out` goes to
-/// `ebb_shrinker_unregister`.
+/// `ebb_shrinker_unregister` or `ebb_shrinker_retire`; on failure it is as it was.
 ///
 /// # Safety
 ///

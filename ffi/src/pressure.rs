@@ -34,14 +34,14 @@ pub extern "C" fn ebb_pressure() -> c_int {
     number(ebb::pressure())
 }
 
-/// Is told the new level.
+/// Is told the new level, `EBB_PRESSURE_...`.
 pub type EbbListener = Option<unsafe extern "C" fn(context: *mut c_void, pressure: c_int)>;
 
 /// Has `call` called with the new level whenever the pressure changes, up or down, from now on.
 ///
 /// It is called by a thread of the allocator's own, a little after the change: it may block, allocate and free. It must not
 /// throw or jump out. Gives 0, or EINVAL when the name or the function is missing or the name is not UTF-8, or ENOMEM.
-/// `*out` goes to `ebb_shrinker_unregister` or `ebb_shrinker_retire`.
+/// `*out` goes to `ebb_shrinker_unregister` or `ebb_shrinker_retire`; on failure it is as it was.
 ///
 /// # Safety
 ///

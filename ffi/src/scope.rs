@@ -42,6 +42,9 @@ fn class(number: c_uint) -> Option<u8> {
 }
 
 /// From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
+///
+/// This and the two below nest, with themselves and each other, and the strictest holds. Each begin has its end on the
+/// same thread.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_no_reclaim_begin() {
     raw::begin(ebb::no_reclaim());

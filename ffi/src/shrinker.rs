@@ -86,7 +86,7 @@ pub type EbbScan = Option<
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct EbbShrinkerOps {
-    /// A name in UTF-8 for the statistics; copied.
+    /// A name in UTF-8 for the statistics; its first 32 bytes are copied.
     pub name: *const c_char,
     /// See `ebb_count_fn`.
     pub count: EbbCount,
