@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::*;
 use ebb_shrinker::*;
 
-/// I12. Seen to fail with `try_busy` always granted and `looks_busy` always false: two threads at once.
+/// I12. Seen to fail (stuck) with the busy mark ignored by `try_get`.
 #[test]
 fn one_thread_per_shrinker() {
     let list = list();
