@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ebb_benches::Random;
+
 use crate::machine::{Machine, node_of, pin};
 
 /// One way in which threads of different nodes allocate.
@@ -70,7 +72,7 @@ struct Worker<'a> {
     node: i32,
     /// Whether to look where objects lie, or how long they take.
     looking: bool,
-    random: u64,
+    random: Random,
     seen: Seen,
     table: &'a [AtomicUsize],
     next: SyncSender<[usize; BATCH]>,
@@ -78,20 +80,9 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// A random number below `bound`.
-    fn below(&mut self, bound: usize) -> usize {
-        // xorshift64*
-        self.random ^= self.random >> 12;
-        self.random ^= self.random << 25;
-        self.random ^= self.random >> 27;
-        let high = self.random.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32;
-        (high as usize * bound) >> 32
-    }
-
     /// An object of 8 bytes to 8 KiB, small ones more often, written to.
     fn take(&mut self) -> usize {
-        let bits = self.below(1 << 9).trailing_zeros().min(9);
-        let size = (8 << bits) + self.below(8 << bits);
+        let size = self.random.small_size();
         self.seen.operations += 1;
         let sampled = self.seen.operations.is_multiple_of(SAMPLE as u64);
         let start = (sampled && !self.looking).then(Instant::now);
@@ -115,7 +106,7 @@ impl Worker<'_> {
 
     /// Frees an object; 0 is none.
     fn free(&mut self, object: usize) {
-        let sampled = !self.looking && self.below(SAMPLE) == 0;
+        let sampled = !self.looking && self.random.below(SAMPLE) == 0;
         let start = sampled.then(Instant::now);
         // SAFETY: from `take`, and only one thread has it.
         unsafe { libc::free(std::ptr::with_exposed_provenance_mut(object)) };
@@ -134,7 +125,7 @@ impl Worker<'_> {
     /// Replaces objects of its own at random.
     fn churn(&mut self, held: &mut [usize], operations: usize) {
         for _ in 0..operations {
-            let index = self.below(held.len());
+            let index = self.random.below(held.len());
             let old = std::mem::replace(&mut held[index], 0);
             self.free(old);
             held[index] = self.take();
@@ -164,7 +155,7 @@ fn wander(worker: &mut Worker<'_>, operations: usize) {
 fn table(worker: &mut Worker<'_>, operations: usize) {
     for _ in 0..operations {
         let object = worker.take();
-        let slot = &worker.table[worker.below(worker.table.len())];
+        let slot = &worker.table[worker.random.below(worker.table.len())];
         // AcqRel: pairs with itself; what was written into an object is seen by whoever frees it.
         let old = slot.swap(object, Ordering::AcqRel);
         worker.free(old);
@@ -227,7 +218,7 @@ pub(crate) fn run(
                     number,
                     node: 0,
                     looking,
-                    random: 0x9E37_79B9_7F4A_7C15 ^ (number as u64) << 32,
+                    random: Random::new(number as u64),
                     seen: Seen::default(),
                     table,
                     next,
