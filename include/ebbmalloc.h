@@ -750,6 +750,22 @@ size_t ebb_get_node_budget(uint32_t node)
 EBB_NOTHROW;
 
 /**
+ * Sets how many bytes of freed memory are kept for reuse in any case; more is only kept up to an eighth of what is in use.
+ * Unless set it is 13 MiB.
+ *
+ * A program that empties and fills again more than that pays for it with page faults, and is faster with more; 0 keeps
+ * the process as small as can be. What is kept already stays until something is freed or ebb_purge() is called. Under a
+ * budget what is kept counts, and is given back before any shrinker is asked.
+ */
+void ebb_set_keep(size_t bytes)
+EBB_NOTHROW;
+
+/**
+ * How many bytes of freed memory are kept for reuse in any case, see ebb_set_keep().
+ */
+size_t ebb_get_keep(void) EBB_NOTHROW;
+
+/**
  * How many bytes the operating system backs now: what the budget limits. Costs one read of memory.
  */
 size_t ebb_backed(void) EBB_NOTHROW;

@@ -19,7 +19,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::account::Account;
 use crate::budget;
-use crate::config::{CHUNKS, KEEP_FLOOR, KEEP_PART, PAGE, SLICE, SMALL_PAGES, UNIT};
+use crate::config::{CHUNKS, PAGE, SLICE, SMALL_PAGES, UNIT};
+use crate::keep;
 use crate::lock::Lock;
 use crate::os;
 use crate::slab::UNIT_METADATA;
@@ -163,8 +164,8 @@ impl Arena {
     fn limit(&self, elsewhere: usize) -> usize {
         let (committed, idle) = self.usage();
         let in_use = committed.saturating_sub(idle + elsewhere);
-        let floor = topology::machine().share(KEEP_FLOOR);
-        floor.max(in_use / KEEP_PART).saturating_sub(elsewhere)
+        let floor = topology::machine().share(keep::keep());
+        keep::bound(floor, in_use).saturating_sub(elsewhere)
     }
 
     /// Purges idle units until at most `keep` bytes are free and committed.
@@ -328,7 +329,7 @@ mod tests {
         for (start, n) in &spans {
             ARENA.free(*start, *n, 0);
         }
-        assert!(ARENA.usage().0 <= KEEP_FLOOR);
+        assert!(ARENA.usage().0 <= keep::keep());
         ARENA.purge(0);
         assert_eq!(ARENA.usage(), (0, 0));
         assert!(ARENA.alloc(32, 0).unwrap().zeroed);

@@ -71,8 +71,7 @@ pub(crate) const BARN_BYTES: usize = 1 << 20;
 /// Bytes of objects that all barns keep at least, whatever is in use; each node its share.
 pub(crate) const BARNS_FLOOR: usize = 1 << 20;
 
-/// Bytes that are kept for reuse at most, in free spans, barns and partly used slabs together: this, each node its share,
-/// or the part of what is in use there that [`KEEP_PART`] says. What the CPUs' sheaves hold comes on top.
+/// Bytes that are kept for reuse at most, unless that is set: this, or the part of what is in use that [`KEEP_PART`] says.
 pub(crate) const KEEP_FLOOR: usize = 13 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;

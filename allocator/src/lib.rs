@@ -87,7 +87,7 @@
 //! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `scope`, `hooks` |
 //! | | `distances` |
 //! | | `topology` |
-//! | accounting | `level`, `torture` |
+//! | accounting | `level`, `torture`, `keep` |
 //! | | `account` |
 //! | | `budget` |
 //! | memory | `slab`, `sheaf`, `spare` |
@@ -143,6 +143,7 @@ mod forms;
 mod global;
 mod heap;
 mod hooks;
+mod keep;
 mod level;
 mod list;
 mod listeners;
@@ -188,6 +189,7 @@ pub use control::{
 };
 pub use ebb_shrinker::*;
 pub use global::EbbMalloc;
+pub use keep::{keep, set_keep};
 pub use level::{Pressure, pressure};
 pub use listeners::on_pressure;
 pub use report::set_reports;

@@ -11,7 +11,8 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use crate::backing::{Refusal, at, give_back, make, pages, part, stretch};
 use crate::blocks::Blocks;
 use crate::budget;
-use crate::config::{KEEP_FLOOR, KEEP_PART, PAGE, UNIT};
+use crate::config::{PAGE, UNIT};
+use crate::keep;
 use crate::lock::Lock;
 use crate::node::{self, Node};
 use crate::os;
@@ -136,7 +137,7 @@ fn make_room(mapping: Mapping) -> bool {
 
 /// Bytes that may be kept in all when the nodes have so many in use.
 fn bound(in_nodes: usize) -> usize {
-    KEEP_FLOOR.max((in_nodes + bytes()) / KEEP_PART)
+    keep::bound(keep::keep(), in_nodes + bytes())
 }
 
 /// Bytes of spares that may be kept: what the bound on all that is kept leaves, beside what the nodes keep.

@@ -10,6 +10,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::budget;
 use crate::bytes;
 use crate::fork;
+use crate::keep;
 use crate::node;
 use crate::os::{self, NodeRules};
 use crate::report;
@@ -88,6 +89,8 @@ pub(crate) fn one_node() -> bool {
 /// - `EBB_NODE_BUDGET=0:512M,1:50%`: budgets of NUMA nodes, by the kernel's numbers, as
 ///   [`set_node_budget`](crate::set_node_budget) sets them; a percentage is of the node's memory. What cannot be read, or
 ///   is no node of this process, is said in one line on standard error, and there is no node budget at all.
+/// - `EBB_KEEP=64M`: how much of what was freed is kept for reuse, as [`set_keep`](crate::set_keep) sets it, written like a
+///   budget. What cannot be read is said in one line on standard error, and changes nothing.
 /// - `EBB_REPORTS=0`: nothing is written to standard error when an allocation fails, see [`set_reports`](crate::set_reports).
 /// - `EBB_TORTURE=reclaim:1/100,fail:1/1000,delay:1/500,seed:7`: trouble on purpose, for tests: one in so many of the
 ///   allocations on the slow path reclaims without need, has its first attempt fail, or is late. Without a seed one is
@@ -116,6 +119,9 @@ pub fn init_from_environment() {
     if let Some(value) = os::environment(c"EBB_NODE_BUDGET") {
         read_node_budgets(value);
     }
+    if let Some(value) = os::environment(c"EBB_KEEP") {
+        read_keep(value);
+    }
     if let Some(value) = os::environment(c"EBB_TORTURE") {
         read_torture(value);
     }
@@ -140,6 +146,23 @@ fn read_budget(value: &CStr) {
         Some(bytes) => budget::set(Some(bytes)),
         None => os::Line::new(format_args!(
             "ebbmalloc: EBB_BUDGET: cannot read {text:?}; accepted: {}; no budget is set\n",
+            bytes::ACCEPTED
+        ))
+        .write(),
+    }
+}
+
+fn read_keep(value: &CStr) {
+    let text = value.to_str().unwrap_or("(not UTF-8)");
+    let bytes = match text {
+        "" => return,
+        "0" => Some(0),
+        _ => bytes::parse(text, os::physical_memory()),
+    };
+    match bytes {
+        Some(bytes) => keep::set_keep(bytes),
+        None => os::Line::new(format_args!(
+            "ebbmalloc: EBB_KEEP: cannot read {text:?}; accepted: 0, {}; nothing is changed\n",
             bytes::ACCEPTED
         ))
         .write(),

@@ -44,6 +44,23 @@ pub extern "C" fn ebb_get_node_budget(node: u32) -> usize {
     ebb::node_budget(node).unwrap_or(0)
 }
 
+/// Sets how many bytes of freed memory are kept for reuse in any case; more is only kept up to an eighth of what is in use.
+/// Unless set it is 13 MiB.
+///
+/// A program that empties and fills again more than that pays for it with page faults, and is faster with more; 0 keeps
+/// the process as small as can be. What is kept already stays until something is freed or ebb_purge() is called. Under a
+/// budget what is kept counts, and is given back before any shrinker is asked.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_set_keep(bytes: usize) {
+    ebb::set_keep(bytes);
+}
+
+/// How many bytes of freed memory are kept for reuse in any case, see ebb_set_keep().
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_get_keep() -> usize {
+    ebb::keep()
+}
+
 /// How many bytes the operating system backs now: what the budget limits. Costs one read of memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_backed() -> usize {

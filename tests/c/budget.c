@@ -1,10 +1,12 @@
-/* Allocates until memory is refused, if a budget is set: NULL, ENOMEM, and never more than the budget. */
+/* Allocates until memory is refused, if a budget is set: NULL, ENOMEM, and never more than the budget. A second number is
+ * how much is to be kept of what is freed. */
 #include "check.h"
 
 #include <ebbmalloc.h>
 
 int main(int argc, char **argv) {
-    CHECK(argc == 2);
+    CHECK(argc == 2 || argc == 3);
+    CHECK(argc == 2 || ebb_get_keep() == strtoull(argv[2], NULL, 10));
     size_t budget = strtoull(argv[1], NULL, 10);
     CHECK(ebb_get_budget() == budget);
     if (budget == 0) {

@@ -62,6 +62,15 @@ static void budgets(void) {
     ebb_free(large);
     size_t before = ebb_backed(), given_back = ebb_purge();
     CHECK(ebb_backed() <= before && given_back <= before);
+    size_t keep = ebb_get_keep();
+    ebb_set_keep(64 << 20);
+    CHECK(ebb_get_keep() == 64 << 20);
+    large = ebb_malloc(48 << 20);
+    CHECK(large);
+    ebb_free(large);
+    before = ebb_backed();
+    ebb_set_keep(keep);
+    CHECK(before >= 48 << 20 && ebb_purge() >= 48 << 20);
 }
 
 static void statistics(void) {

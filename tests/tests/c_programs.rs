@@ -246,6 +246,21 @@ fn budget_from_the_environment() {
 }
 
 #[test]
+fn what_is_kept_from_the_environment() {
+    let program = compile("budget.c", Link::Shared, &[]);
+    for (value, bytes) in [("64M", "67108864"), ("0", "0"), ("", "13631488")] {
+        assert_ok(value, &run(&program, &["0", bytes], &[("EBB_KEEP", value)]));
+    }
+    let rubbish = run(&program, &["0", "13631488"], &[("EBB_KEEP", "lots")]);
+    assert_ok("rubbish", &rubbish);
+    let err = String::from_utf8_lossy(&rubbish.stderr);
+    assert!(
+        err.lines().count() == 1 && err.contains("\"lots\""),
+        "{err}"
+    );
+}
+
+#[test]
 fn statistics_at_exit() {
     let program = compile("budget.c", Link::Shared, &[]);
     let output = run(

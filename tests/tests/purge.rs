@@ -114,3 +114,28 @@ fn backed_is_true() {
         assert!(ebbmalloc::backed() <= backed_before + 8 * MIB);
     });
 }
+
+/// Seen to fail with the arena's floor left at what it is when nothing is set.
+#[test]
+fn as_much_is_kept_as_was_asked_for() {
+    in_both_modes("as_much_is_kept_as_was_asked_for", || {
+        let round = |size: usize| {
+            let blocks: Vec<_> = (0..40 * MIB / size).map(|_| raw::alloc(size)).collect();
+            assert!(blocks.iter().all(|block| !block.is_null()));
+            // SAFETY: live, used no more.
+            blocks.iter().for_each(|block| unsafe { raw::free(*block) });
+        };
+        for size in [3 * MIB, MIB] {
+            for (keep, least, most) in [(64, 30, 64), (4, 0, 4), (0, 0, 0)] {
+                ebbmalloc::set_keep(keep * MIB);
+                assert_eq!(ebbmalloc::keep(), keep * MIB);
+                round(size);
+                let (kept, _) = kept();
+                // Sheaves and tables, and what is in use, come on top.
+                let right = (least * MIB..=most * MIB + MIB).contains(&kept);
+                assert!(right, "{kept} kept of blocks of {size}, up to {keep} MiB");
+                ebbmalloc::purge();
+            }
+        }
+    });
+}
