@@ -63,7 +63,7 @@ pub(crate) fn with_reclaim(
     attempt: &dyn Fn() -> Option<usize>,
 ) -> Option<usize> {
     listeners::ensure_teller();
-    if cfg!(debug_assertions) && may_reclaim() {
+    if lock_order::is_used() && may_reclaim() {
         // Seldom does it have to, but then a lock that a callback wants would be one too many.
         lock_order::allocating(scope::without());
     }

@@ -4,7 +4,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use ebb_shrinker::ShrinkerStats;
+use ebb_shrinker::{ShrinkerStats, lock_order};
 
 use crate::os::{self, Line};
 use crate::snapshot;
@@ -24,14 +24,16 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 /// Failures that were not reported since the last one that was.
 static SILENT: AtomicU64 = AtomicU64::new(0);
 
-/// Switches the reports on standard error on or off; they are on at first. There are two kinds: when an allocation
-/// fails although everything was tried, and when a shrinker is moved to the reclaim thread for being late.
+/// Switches the reports on standard error on or off; they are on at first. There are three kinds: when an allocation
+/// fails although everything was tried, when a shrinker is moved to the reclaim thread for being late, and when a lock is
+/// seen to be a deadlock in waiting ([`lock_order`]).
 ///
 /// An allocation under a [`mode`](crate::mode) fails without a report, and so does one where there is neither a budget
 /// nor a shrinker.
 pub fn set_reports(on: bool) {
     // Relaxed: a switch.
     ON.store(on, Ordering::Relaxed);
+    lock_order::set_reports(on);
 }
 
 /// What the last round of a reclaim did.

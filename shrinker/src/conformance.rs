@@ -29,6 +29,9 @@
 //! assert!(report.is_clean(), "{report}");
 //! ```
 //!
+//! Where the cache's locks are of [`lock_order`](crate::lock_order) it is also seen that a callback waits for one that nobody
+//! holds, without [`locked`](Trial::locked).
+//!
 //! A trial takes about half a second, a few more where something blocks, and threads of its own. A callback that never returns is left behind on its thread.
 
 use std::fmt;

@@ -1,4 +1,4 @@
-//! A check of locks in debug builds: one that a callback waits for must not be held around an allocation.
+//! A check of locks: one that a callback waits for must not be held around an allocation.
 //!
 //! A thread that holds a cache's lock allocates, memory is short, the cache is called on the same thread, and waits for
 //! that lock: for ever. It happens once a month, in production. Here it need not happen: that the lock is *waited for in a
@@ -20,7 +20,10 @@
 //! - Other kinds of lock call [`waiting`](LockClass::waiting), [`acquired`](LockClass::acquired) and
 //!   [`released`](LockClass::released) themselves.
 //!
-//! Whether it is a debug build is decided when this crate is compiled; in all others nothing is left of it but a reference.
+//! - The [conformance kit](crate::conformance) sees with them that a callback waits, though nobody holds the lock just then.
+//!
+//! It is on in debug builds, which is decided when this crate is compiled, and in others from [`switch_on`] on; before, it
+//! costs one load per lock and per allocation that needs memory from the system.
 
 use std::cell::Cell;
 use std::ops::{Deref, DerefMut};
@@ -33,12 +36,42 @@ use crate::sync::say;
 /// Locks that one thread can hold with all of them known.
 const HELD: usize = 16;
 
+/// Whether it is on.
+static ON: AtomicBool = AtomicBool::new(cfg!(debug_assertions));
+
 /// Whether any lock takes part: where none does an allocation has nothing to look at.
 static USED: AtomicBool = AtomicBool::new(false);
+
+/// Whether what is found is written to standard error.
+static REPORTS: AtomicBool = AtomicBool::new(true);
 
 thread_local! {
     /// The classes of the locks that this thread holds.
     static LOCKS: Cell<[Option<&'static LockClass>; HELD]> = const { Cell::new([None; HELD]) };
+    /// That of the lock which a callback waited for last on this thread.
+    static WAITED: Cell<Option<&'static LockClass>> = const { Cell::new(None) };
+}
+
+/// Switches the check on, for good: for programs that want it though they were not compiled as debug builds.
+pub fn switch_on() {
+    // Relaxed: a switch.
+    ON.store(true, Ordering::Relaxed);
+}
+
+/// Whether what is found is reported on standard error; it is at first. [`LockClass::is_inverted`] tells it either way.
+pub fn set_reports(on: bool) {
+    // Relaxed: a switch.
+    REPORTS.store(on, Ordering::Relaxed);
+}
+
+fn is_on() -> bool {
+    // Relaxed: a switch.
+    ON.load(Ordering::Relaxed)
+}
+
+/// The name of the lock that a callback waited for last on this thread, since this was asked last.
+pub(crate) fn take_waited() -> Option<&'static str> {
+    WAITED.take().map(|class| class.name)
 }
 
 /// What is known of the locks that do the same work.
@@ -65,14 +98,16 @@ impl LockClass {
 
     /// One of them is about to be waited for, if need be. Not called where it is only tried.
     pub fn waiting(&'static self) {
-        if cfg!(debug_assertions) {
-            self.mark(u16::from(classes_in_callback()));
+        let classes = classes_in_callback();
+        if is_on() && classes != 0 {
+            WAITED.set(Some(self));
+            self.mark(u16::from(classes));
         }
     }
 
     /// This thread holds one of them from now on.
     pub fn acquired(&'static self) {
-        if cfg!(debug_assertions) {
+        if is_on() {
             // Relaxed: this thread sees its own store, and asks only for its own locks.
             USED.store(true, Ordering::Relaxed);
             self.change(None, Some(self));
@@ -81,12 +116,12 @@ impl LockClass {
 
     /// This thread has given one of them back.
     pub fn released(&'static self) {
-        if cfg!(debug_assertions) {
+        if is_on() {
             self.change(Some(self), None);
         }
     }
 
-    /// Whether it was seen that they may deadlock. Never outside debug builds.
+    /// Whether it was seen that they may deadlock. Never while the check is off.
     #[must_use]
     pub fn is_inverted(&self) -> bool {
         // Relaxed: see `seen`.
@@ -112,7 +147,9 @@ impl LockClass {
         }
         // Relaxed: see `seen`.
         let seen = self.seen.fetch_or(bits, Ordering::Relaxed) | bits;
-        if inverted(seen) && !self.reported.swap(true, Ordering::Relaxed) {
+        // Relaxed: a switch.
+        let wanted = inverted(seen) && REPORTS.load(Ordering::Relaxed);
+        if wanted && !self.reported.swap(true, Ordering::Relaxed) {
             say(&[
                 "ebb-shrinker: the lock \"",
                 self.name,
@@ -131,15 +168,21 @@ fn inverted(seen: u16) -> bool {
 /// An allocation of this thread may call shrinkers now, all but those of the classes in `without`: whatever lock it holds
 /// is held around an allocation. For allocators, where they would begin to reclaim if they had to; walks call it themselves.
 pub fn allocating(without: u8) {
-    // Relaxed: see `acquired`.
-    if cfg!(debug_assertions) && USED.load(Ordering::Relaxed) {
+    if is_used() {
         for lock in LOCKS.get().into_iter().flatten() {
             lock.mark(u16::from(!without) << 8);
         }
     }
 }
 
-/// A [`Mutex`] whose use is checked in debug builds.
+/// Whether any lock takes part, so that [`allocating`] has something to look at.
+#[must_use]
+pub fn is_used() -> bool {
+    // Relaxed: see `acquired`.
+    USED.load(Ordering::Relaxed)
+}
+
+/// A [`Mutex`] whose use is checked.
 #[derive(Debug)]
 pub struct CheckedMutex<T: ?Sized> {
     class: &'static LockClass,

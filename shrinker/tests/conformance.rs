@@ -10,6 +10,7 @@ use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use ebb_shrinker::conformance::{Report, Trial};
+use ebb_shrinker::lock_order::{CheckedMutex, LockClass, switch_on};
 use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl};
 
 thread_local! {
@@ -239,6 +240,31 @@ fn other_good_caches_are_clean_too() {
         })
         .run();
     assert!(report.is_clean(), "{report}");
+}
+
+/// A callback that waits for a lock which nobody holds, and a kit that was not told how to hold it. Seen to fail with the frame
+/// left out of the kit's calls, and with the lock only tried.
+#[test]
+fn waiting_is_seen_though_nobody_holds_the_lock() {
+    static CLASS: LockClass = LockClass::new("pages");
+    struct Waits(CheckedMutex<Vec<u8>>);
+    impl Shrink for Waits {
+        fn count(&self, _: &ShrinkControl) -> Count {
+            self.0
+                .lock()
+                .map_or(Count::Unknown, |pages| Count::of(pages.len()))
+        }
+        fn scan(&self, _: &mut ShrinkControl) -> Scan {
+            Scan::Stop
+        }
+    }
+    switch_on();
+    let report = Trial::new(|| Waits(CheckedMutex::new(&CLASS, vec![1; 100]))).run();
+    let said = report.to_string();
+    assert!(
+        said.contains("count waits for the lock \"pages\""),
+        "{said}"
+    );
 }
 
 #[test]

@@ -7,6 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{LATE, PATIENCE, Report, Trial};
+use crate::frames::with_frame;
+use crate::lock_order::take_waited;
 use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
 
 impl<C: Shrink + 'static> Trial<C> {
@@ -46,11 +48,13 @@ impl<C: Shrink + 'static> Trial<C> {
         thread::spawn(move || {
             let made = || allocations.as_ref().map_or(0, |count| count());
             let (before, start) = (made(), Instant::now());
-            let result = catch_unwind(AssertUnwindSafe(f));
+            // As on a list, where the check of locks knows that this is a callback.
+            let result = catch_unwind(AssertUnwindSafe(|| with_frame(&(), 1, f)));
             let (time, allocated) = (start.elapsed(), made() - before);
-            let _ = sender.send((result.ok(), time, allocated));
+            let _ = sender.send((result.ok(), time, allocated, take_waited()));
         });
-        let Ok((result, time, allocated)) = answer.recv_timeout(PATIENCE.max(2 * self.deadline))
+        let Ok((result, time, allocated, waited)) =
+            answer.recv_timeout(PATIENCE.max(2 * self.deadline))
         else {
             report.add(format!(
                 "{callback} blocks {when}: it takes a lock other than by trying, or waits for something"
@@ -64,6 +68,11 @@ impl<C: Shrink + 'static> Trial<C> {
             report.add(format!(
                 "{callback} took {time:?} {when}, and may take {:?}",
                 self.deadline
+            ));
+        }
+        if let Some(lock) = waited {
+            report.add(format!(
+                "{callback} waits for the lock \"{lock}\" {when}; whoever allocates while he holds it would wait for himself"
             ));
         }
         if allocated > 0 {
