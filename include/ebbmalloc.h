@@ -119,6 +119,11 @@
 typedef struct ebb_cache_t ebb_cache_t;
 
 /**
+ * Locks that do the same work in the program: what the check of locks knows of them.
+ */
+typedef struct ebb_lock_class_t ebb_lock_class_t;
+
+/**
  * What was registered: a shrinker, a last chance, or a listener to the pressure.
  */
 typedef struct ebb_shrinker_t ebb_shrinker_t;
@@ -783,7 +788,7 @@ EBB_NOTHROW;
  * `EBB_REPORTS=0`.
  *
  * One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
- * shrinker is moved to the reclaim thread.
+ * shrinker is moved to the reclaim thread; a third when a lock is seen to be a deadlock in waiting.
  */
 void ebb_set_reports(int on)
 EBB_NOTHROW;
@@ -1155,6 +1160,67 @@ EBB_ATTR(nonnull(1, 2))
 int ebb_get_cache_stats(struct ebb_cache_t *cache,
                         struct ebb_cache_stats_t *stats)
 EBB_NOTHROW;
+
+/**
+ * Tells the check of locks of a kind of lock, and switches the check on. `*out` is the class, which lives for ever.
+ *
+ * A lock that a shrinker's callback waits for, and that is held around an allocation, is a deadlock in waiting: the
+ * allocation calls the shrinker one day. Both halves are seen by themselves, whenever and wherever, and reported once on
+ * standard error by the name of the class. Meant for debug builds of a program: around each lock it calls `ebb_lock_waiting`
+ * before it waits (not where it only tries), `ebb_lock_acquired` once it has the lock, and `ebb_lock_released` when it gives
+ * it back.
+ *
+ * Gives 0, or EINVAL when the name is missing or not UTF-8, or ENOMEM. On failure `*out` is as it was.
+ *
+ * # Safety
+ *
+ * `name` is NULL or a C string, which is copied; `out` may be written.
+ *
+ */
+EBB_ATTR(nonnull(2))
+int ebb_lock_class_create(const char *name,
+                          struct ebb_lock_class_t **out)
+EBB_NOTHROW;
+
+/**
+ * This thread is about to wait for a lock of that class, if need be.
+ *
+ * # Safety
+ *
+ * `class` came from `ebb_lock_class_create`.
+ *
+ */
+EBB_ATTR(nonnull(1)) void ebb_lock_waiting(const struct ebb_lock_class_t *class_) EBB_NOTHROW;
+
+/**
+ * This thread holds a lock of that class from now on.
+ *
+ * # Safety
+ *
+ * `class` came from `ebb_lock_class_create`.
+ *
+ */
+EBB_ATTR(nonnull(1)) void ebb_lock_acquired(const struct ebb_lock_class_t *class_) EBB_NOTHROW;
+
+/**
+ * This thread has given back a lock of that class.
+ *
+ * # Safety
+ *
+ * `class` came from `ebb_lock_class_create`.
+ *
+ */
+EBB_ATTR(nonnull(1)) void ebb_lock_released(const struct ebb_lock_class_t *class_) EBB_NOTHROW;
+
+/**
+ * Whether it was seen that locks of that class may deadlock: 1 or 0. For tests.
+ *
+ * # Safety
+ *
+ * `class` came from `ebb_lock_class_create`.
+ *
+ */
+EBB_ATTR(nonnull(1)) int ebb_lock_is_inverted(const struct ebb_lock_class_t *class_) EBB_NOTHROW;
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -79,7 +79,7 @@ pub extern "C" fn ebb_purge() -> usize {
 /// `EBB_REPORTS=0`.
 ///
 /// One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
-/// shrinker is moved to the reclaim thread.
+/// shrinker is moved to the reclaim thread; a third when a lock is seen to be a deadlock in waiting.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_set_reports(on: c_int) {
     ebb::set_reports(on != 0);

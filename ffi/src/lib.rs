@@ -14,6 +14,7 @@
 //!           |       |                                         |             pressure.rs: how short of memory
 //!           |       |     runtime.rs: throw, new handler      |             shrinker.rs, handle.rs, last_chance.rs: caches in C
 //!           v       |                                         |             scope.rs: what not to do for a while
+//!           |       |                                         |             lock_order.rs: locks that callbacks wait for
 //!        heap.rs: ebb_malloc, ebb_free, ...  <----------------+             cache.rs, eviction.rs, cache_stats.rs: object caches
 //!           |       |                                                                  |
 //!           v       v                                                                  v
@@ -38,6 +39,7 @@ pub mod eviction;
 pub mod handle;
 pub mod heap;
 pub mod last_chance;
+pub mod lock_order;
 mod malloc;
 pub mod new;
 pub mod pressure;

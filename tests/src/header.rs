@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files whose public functions are the C interface.
-const SOURCES: [&str; 13] = [
+const SOURCES: [&str; 14] = [
     "heap.rs",
     "new.rs",
     "control.rs",
@@ -19,10 +19,11 @@ const SOURCES: [&str; 13] = [
     "cache.rs",
     "eviction.rs",
     "cache_stats.rs",
+    "lock_order.rs",
 ];
 
 /// What C calls the Rust types.
-const NAMES: [(&str, &str); 16] = [
+const NAMES: [(&str, &str); 17] = [
     ("EbbStats", "ebb_stats_t"),
     ("EbbNodeStats", "ebb_node_stats_t"),
     ("EbbShrinker", "ebb_shrinker_t"),
@@ -39,6 +40,7 @@ const NAMES: [(&str, &str); 16] = [
     ("EbbObject", "ebb_object_fn"),
     ("EbbOccupancy", "ebb_occupancy_t"),
     ("EbbVisit", "ebb_visit_fn"),
+    ("EbbLockClass", "ebb_lock_class_t"),
 ];
 
 const HEAD: &str = "\
