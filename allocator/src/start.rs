@@ -95,7 +95,7 @@ pub(crate) fn one_node() -> bool {
 /// - `EBB_TORTURE=reclaim:1/100,fail:1/1000,delay:1/500,seed:7`: trouble on purpose, for tests: one in so many of the
 ///   allocations on the slow path reclaims without need, has its first attempt fail, or is late. Without a seed one is
 ///   chosen, and said in one line.
-/// - `EBB_STATS=1`: writes the statistics to standard error when the process exits.
+/// - `EBB_STATS=1`: writes the statistics to standard error when the process exits, if that is still open then.
 ///
 /// Read even earlier, at the first allocation:
 ///

@@ -56,7 +56,8 @@ fn the_c_block_is_the_tested_program() {
     assert_eq!(blocks_of("c"), [program]);
 }
 
-/// Shell blocks run in a directory that looks like the workspace after they built it. Cargo itself is left out.
+/// Shell blocks run in a directory that looks like the workspace after they built it, and show the statistics where they ask
+/// for them. Cargo itself is left out. Seen to fail with `ls`, which closes standard error before it exits.
 #[test]
 fn shell_blocks_run() {
     let place = scratch().join("readme");
@@ -77,6 +78,8 @@ fn shell_blocks_run() {
         let err = String::from_utf8_lossy(&output.stderr);
         // What the loader says of a library that it does not find, and goes on.
         assert!(!err.contains("cannot be preloaded"), "{block}{err}");
+        let shown = err.contains("\nreclaim:\n");
+        assert_eq!(shown, block.contains("EBB_STATS=1"), "{block}{err}");
     }
 }
 
