@@ -19,8 +19,6 @@
 //!           |       |                                                                  |
 //!           v       v                                                                  v
 //!         ebbmalloc::raw                                                           ebbmalloc
-//!
-//!   start.rs: before main, the environment (EBB_BUDGET, EBB_STATS)
 //! ```
 //!
 //! `include/ebbmalloc.h` is generated from the public modules; their comments are its comments.
@@ -46,7 +44,6 @@ pub mod pressure;
 mod runtime;
 pub mod scope;
 pub mod shrinker;
-mod start;
 pub mod stats;
 pub mod text;
 
