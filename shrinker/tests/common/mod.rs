@@ -3,11 +3,13 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl, ShrinkerList, Walk, WalkReport};
+use ebb_shrinker::{
+    Count, Registration, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList, Walk, WalkReport,
+};
 
 /// Long enough for anything that is not stuck.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -171,4 +173,57 @@ impl Drop for Flag {
 /// A counter that lives for ever.
 pub fn counter() -> &'static AtomicUsize {
     Box::leak(Box::default())
+}
+
+/// A gate that a callback stands at: says that it came, waits until it is let go. Closed when a test ends early.
+pub fn gate() -> (
+    impl Fn() + Send + Sync + 'static,
+    mpsc::Receiver<()>,
+    mpsc::Sender<()>,
+) {
+    let (came, arrivals) = mpsc::channel();
+    let (go, leave) = mpsc::channel();
+    let leave = Mutex::new(leave);
+    let stand = move || {
+        let _ = came.send(());
+        let _ = leave.lock().unwrap().recv();
+    };
+    (stand, arrivals, go)
+}
+
+/// A shrinker that a walk is held up in: its callback stands at a gate.
+pub struct HeldUp {
+    pub list: &'static ShrinkerList,
+    pub registration: Registration,
+    pub walker: thread::JoinHandle<WalkReport>,
+    /// Lets the callback go.
+    pub go: mpsc::Sender<()>,
+    /// How often the callback was called.
+    pub calls: &'static AtomicUsize,
+    /// How often the cache was dropped.
+    pub drops: &'static AtomicUsize,
+}
+
+impl HeldUp {
+    pub fn new() -> Self {
+        let (stand, arrivals, go) = gate();
+        let (list, drops, calls) = (list(), counter(), counter());
+        let flag = Flag(drops);
+        let cache = on_count(move || {
+            let _ = &flag;
+            calls.fetch_add(1, Ordering::SeqCst);
+            stand();
+        });
+        let registration = Shrinker::new("slow").register(list, cache).unwrap();
+        let walker = thread::spawn(move || walk(list, 12));
+        arrivals.recv_timeout(PATIENCE).unwrap();
+        Self {
+            list,
+            registration,
+            walker,
+            go,
+            calls,
+            drops,
+        }
+    }
 }
