@@ -1,0 +1,173 @@
+//! The reclaim thread: caches that run there, for whom it frees, who waits for it and how long, who is moved there.
+//!
+//! Each test has a process, and so a budget, of its own.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave};
+use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker};
+
+/// A cache as they are on the market: `scan` blocks on the lock and allocates.
+struct Blocking {
+    blocks: Mutex<Vec<Block>>,
+    threads: Mutex<Vec<thread::ThreadId>>,
+}
+
+impl Shrink for Blocking {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(self.blocks.lock().unwrap().len()).each(10_000)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        let mut blocks = self.blocks.lock().unwrap();
+        self.threads.lock().unwrap().push(thread::current().id());
+        let working_memory = Block::new(1000);
+        let keep = blocks.len().saturating_sub(ctl.to_scan());
+        let objects = blocks.drain(keep..).count();
+        drop(working_memory);
+        Scan::Freed { objects, bytes: 0 }
+    }
+}
+
+fn blocking() -> (Arc<Blocking>, ebbmalloc::Registration) {
+    let cache = Arc::new(Blocking {
+        blocks: Mutex::new(blocks(usize::MAX, 10_000)),
+        threads: Mutex::default(),
+    });
+    let spec = Shrinker::new("blocking").lane(Lane::Async);
+    let registration = ebbmalloc::register(spec, cache.clone()).unwrap();
+    (cache, registration)
+}
+
+/// Whether a block is to be had. A request gives up after a tenth of a second in which the reclaim thread was not heard of:
+/// one that took so long proves nothing about a thread that got no processor, unless it happens time and again.
+fn served_while_the_machine_runs(size: usize) -> bool {
+    const SILENCE: Duration = Duration::from_millis(100);
+    for _ in 0..5 {
+        let start = Instant::now();
+        let served = Block::new(size).is_some();
+        if served || start.elapsed() < SILENCE {
+            return served;
+        }
+    }
+    false
+}
+
+/// Seen to fail (refused) with `hand_over` giving to nobody while another thread takes all that comes free, and with the
+/// request not waiting.
+#[test]
+fn the_reclaim_thread_frees_for_the_one_who_waits() {
+    alone("the_reclaim_thread_frees_for_the_one_who_waits", || {
+        leave(24 * MIB);
+        let (cache, registration) = blocking();
+        let (done, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+        thread::scope(|scope| {
+            // Takes whatever is to be had, and never fails for it.
+            scope.spawn(|| {
+                let _scope = ebbmalloc::mode(ebbmalloc::Mode::NoWait);
+                let mut taken = Vec::new();
+                while !done.load(Ordering::SeqCst) {
+                    taken.extend(Block::new(64 << 10));
+                    thread::yield_now();
+                }
+            });
+            for size in [100, 5_000, MIB, 4 * MIB] {
+                let served = served_while_the_machine_runs(size);
+                refused.fetch_add(usize::from(!served), Ordering::SeqCst);
+            }
+            done.store(true, Ordering::SeqCst);
+        });
+        assert_eq!(refused.into_inner(), 0);
+        let threads = cache.threads.lock().unwrap();
+        assert!(!threads.is_empty() && !threads.contains(&thread::current().id()));
+        assert_eq!(registration.stats().panics, 0);
+        let left = cache.blocks.lock().unwrap().len();
+        assert!(left > 500, "{left}: no more than is needed");
+    });
+}
+
+/// The allocation is made under the cache's own lock: the other lane cannot get at it, and the request fails in the
+/// end, but soon, and without a deadlock. Seen to fail (ended by the alarm) with a wait for ever in `background::wait`.
+#[test]
+fn a_stuck_reclaim_thread_is_not_waited_for() {
+    let name = "a_stuck_reclaim_thread_is_not_waited_for";
+    let said = alone_saying(name, || {
+        leave(8 * MIB);
+        let (cache, _registration) = blocking();
+        {
+            let _held = cache.blocks.lock().unwrap();
+            let start = Instant::now();
+            assert!(Block::new(2 * MIB).is_none());
+            assert!(start.elapsed() < Duration::from_secs(5));
+        }
+        assert!(Block::new(2 * MIB).is_some(), "now it is free");
+    });
+    if let Some(said) = said {
+        assert!(said.contains("the reclaim thread is stuck"), "{said}");
+    }
+}
+
+/// Seen to fail with `moved` not reported, and with the reclaim thread not started for it.
+#[test]
+fn a_late_shrinker_is_moved_and_reported() {
+    struct Late(Arc<Cache>);
+    impl Shrink for Late {
+        fn count(&self, ctl: &ShrinkControl) -> Count {
+            self.0.count(ctl)
+        }
+        fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+            thread::sleep(Duration::from_millis(3));
+            self.0.scan(ctl)
+        }
+    }
+    let said = alone_saying("a_late_shrinker_is_moved_and_reported", || {
+        leave(8 * MIB);
+        let cache = Cache::new(usize::MAX, 60_000);
+        let spec = Shrinker::new("dawdler").deadline(Duration::from_millis(1));
+        let registration = ebbmalloc::register(spec, Late(cache)).unwrap();
+        let mut taken = Vec::new();
+        for _ in 0..20 {
+            taken.push(Block::new(100_000).expect("there is enough"));
+        }
+        let stats = registration.stats();
+        assert!(stats.moved && stats.overruns == 3, "{stats:?}");
+        assert_eq!(ebbmalloc::stats().reclaim.moved, 1);
+        assert!(ebbmalloc::stats().reclaim.waits > 0);
+    });
+    if let Some(said) = said {
+        let lines = said
+            .lines()
+            .filter(|line| line.contains("\"dawdler\"") && line.contains("reclaim thread"));
+        assert_eq!(lines.count(), 1, "{said}");
+    }
+}
+
+/// After a fork the child has no reclaim thread, and starts one. Seen to fail without `background::forget`.
+#[test]
+fn a_forked_child_has_a_reclaim_thread_of_its_own() {
+    alone("a_forked_child_has_a_reclaim_thread_of_its_own", || {
+        leave(16 * MIB);
+        let (cache, _registration) = blocking();
+        assert!(Block::new(MIB).is_some(), "the thread runs");
+        // It may still be at it.
+        let held = cache.blocks.lock().unwrap();
+        // SAFETY: the child allocates, which is what the fork handlers are for, and leaves by `_exit`.
+        let child = unsafe { libc::fork() };
+        drop(held);
+        if child == 0 {
+            // SAFETY: no pointers.
+            unsafe { libc::alarm(10) };
+            let served = Block::new(4 * MIB).is_some();
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(i32::from(!served)) };
+        }
+        let mut status = 0;
+        // SAFETY: our child, and a place for its status.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0);
+        assert!(Block::new(MIB).is_some(), "and in the parent");
+    });
+}
