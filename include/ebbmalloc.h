@@ -942,8 +942,8 @@ EBB_NOTHROW;
 /**
  * How short of memory the process is: `EBB_PRESSURE_...`. Costs one read of memory.
  *
- * Measured is what is backed against the budget less the reserve. A level is left again only when three to four 64ths of
- * the budget less are backed than it took to reach it.
+ * Measured is what is backed against the budget less the reserve; without a budget there is no pressure. A level that was
+ * reached ends only when what is backed has fallen three or four 64ths of that below where it begins.
  */
 int ebb_pressure(void)
 EBB_NOTHROW;

@@ -42,8 +42,8 @@ static TELLER: AtomicBool = AtomicBool::new(false);
 /// How short of memory the process is, now. One relaxed load: cheap enough to be asked before each insertion into a
 /// cache, which had better replace something than grow from [`Pressure::Medium`] on.
 ///
-/// Measured is what is backed against the budget less the reserve; without a budget there is no pressure. A level is left
-/// again only when three to four 64ths of the budget less are backed than it took to reach it.
+/// Measured is what is backed against the budget less the reserve; without a budget there is no pressure. A level that was
+/// reached ends only when what is backed has fallen three or four 64ths of that below where it begins.
 #[inline]
 #[must_use]
 pub fn pressure() -> Pressure {
