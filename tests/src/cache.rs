@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use ebbmalloc::{Count, Mode, Registration, Scan, Shrink, ShrinkControl, Shrinker, mode, raw};
 
@@ -83,11 +84,12 @@ impl Cache {
         self.scans.load(Ordering::Relaxed)
     }
 
-    /// Registers it.
+    /// Registers it. It is never too late: how fast the machine is has nothing to do with what it is for.
     ///
     /// # Panics
     /// When there is no memory for that.
     pub fn register(self: &Arc<Self>, spec: Shrinker) -> Registration {
+        let spec = spec.deadline(Duration::from_secs(100));
         ebbmalloc::register(spec, self.clone()).expect("memory")
     }
 }

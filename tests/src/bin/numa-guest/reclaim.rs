@@ -3,12 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use ebb_tests::fork::forked;
 use ebb_tests::numa::{Block, Nodes, affinity, on_cpu, pin};
 use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker};
 
 use crate::common::{MIB, figures, leave_each, run_second, take};
+
+/// What a callback may take that runs on an emulated processor, beside other guests.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// A cache with a list of blocks per node, which notes for which node it is asked, and by whom.
 struct Cache {
@@ -78,7 +82,9 @@ impl Shrink for &'static Cache {
 /// Shrinkers see the node that is short, and a strict request touches no other.
 pub(crate) fn shrinkers(nodes: &Nodes) {
     let cache: &'static Cache = Box::leak(Box::new(Cache::new(nodes, 600)));
-    let spec = Shrinker::new("per node").node_aware(true);
+    let spec = Shrinker::new("per node")
+        .node_aware(true)
+        .deadline(PATIENCE);
     let registration = ebbmalloc::register(spec, cache).unwrap();
     let target = nodes.with_memory[nodes.with_memory.len() - 1];
     let other = nodes.home(0);
@@ -135,7 +141,7 @@ impl Shrink for &'static Miser {
 pub(crate) fn walks(nodes: &Nodes) {
     let misers: [&'static Miser; 2] = [(); 2].map(|()| &*Box::leak(Box::new(Miser(0.into()))));
     let _registrations = [false, true].map(|aware| {
-        let spec = Shrinker::new("miser").node_aware(aware);
+        let spec = Shrinker::new("miser").node_aware(aware).deadline(PATIENCE);
         ebbmalloc::register(spec, misers[usize::from(aware)]).unwrap()
     });
     let asked = || misers.map(|miser| miser.0.swap(0, Ordering::Relaxed));
