@@ -19,7 +19,7 @@ fn fork(list: &ShrinkerList, child: impl FnOnce() -> bool) -> bool {
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         // SAFETY: no pointers.
-        unsafe { libc::alarm(10) };
+        unsafe { libc::alarm(60) };
         // SAFETY: the forked child's only thread, which ran fork_prepare.
         unsafe { list.fork_child() };
         let status = i32::from(!child());
@@ -120,7 +120,7 @@ fn a_child_that_returns_from_the_callback_ends_the_walk() {
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: no pointers.
-            unsafe { libc::alarm(10) };
+            unsafe { libc::alarm(60) };
             // SAFETY: the child's only thread, which ran fork_prepare.
             unsafe { list.fork_child() };
         } else {

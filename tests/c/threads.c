@@ -63,7 +63,7 @@ static void forks(void) {
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(20); /* a child that hangs is killed, and so noticed */
+            alarm(60); /* a child that hangs is killed, and so noticed */
             for (size_t size = 16; size < 8000000; size *= 3) {
                 char *block = malloc(size);
                 CHECK(block != NULL);

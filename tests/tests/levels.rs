@@ -56,7 +56,7 @@ fn listen() -> (Registration, Receiver<Pressure>) {
 }
 
 fn next(heard: &Receiver<Pressure>) -> Pressure {
-    heard.recv_timeout(Duration::from_secs(20)).expect("told")
+    heard.recv_timeout(Duration::from_secs(100)).expect("told")
 }
 
 /// The listener takes a lock that the allocating thread holds, and allocates itself. Seen to fail with the teller not woken.
@@ -111,7 +111,7 @@ fn a_forked_child_has_a_teller_of_its_own() {
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: no pointers.
-            unsafe { libc::alarm(10) };
+            unsafe { libc::alarm(60) };
             fill(&mut blocks, 57 * MIB);
             let told = next(&heard) == Pressure::Medium;
             // SAFETY: ends the child.

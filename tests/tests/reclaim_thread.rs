@@ -159,7 +159,7 @@ fn a_forked_child_has_a_reclaim_thread_of_its_own() {
         drop(held);
         if child == 0 {
             // SAFETY: no pointers.
-            unsafe { libc::alarm(10) };
+            unsafe { libc::alarm(60) };
             let served = Block::new(4 * MIB).is_some();
             // SAFETY: ends the child.
             unsafe { libc::_exit(i32::from(!served)) };

@@ -12,7 +12,7 @@ use ebb_shrinker::{
 };
 
 /// Long enough for anything that is not stuck.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(100);
 
 /// A list of its own for each test.
 pub fn list() -> &'static ShrinkerList {
