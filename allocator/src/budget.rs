@@ -151,6 +151,16 @@ impl Request {
         self.hopeless.get() || self.stake.as_ref().is_some_and(Stake::is_hopeless)
     }
 
+    /// Notes what its attempt lacked: the least, where several nodes were asked. What a callback lacks is its own affair.
+    fn note_lack(&self, bytes: usize, hopeless: bool) {
+        if self.retrying.get() {
+            let known = self.lacking.get();
+            self.lacking
+                .set(if known == 0 { bytes } else { known.min(bytes) });
+            self.hopeless.set(hopeless);
+        }
+    }
+
     /// Books what a callback charged, unless it was the request itself.
     fn borrow(&self, bytes: usize) {
         if !self.retrying.get() {
@@ -227,8 +237,7 @@ pub(crate) fn charge(bytes: usize) -> bool {
         (Err(backed), Some(request)) => {
             request.add(spent);
             let over = backed.saturating_add(rest).saturating_sub(limit);
-            request.lacking.set(over.min(rest));
-            request.hopeless.set(bytes > limit);
+            request.note_lack(over.min(rest), bytes > limit);
         }
         (_, None) => {}
     }

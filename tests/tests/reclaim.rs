@@ -7,6 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use ebb_tests::numa::{affinity, pin};
 use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave};
 use ebbmalloc::{Count, Scan, Shrink, ShrinkControl, Shrinker};
 
@@ -53,6 +54,8 @@ fn equal_caches_give_equal_shares() {
 #[test]
 fn the_excess_is_bounded_and_counted() {
     alone("the_excess_is_bounded_and_counted", || {
+        // On one node, so that the newest blocks lie side by side.
+        pin(affinity()[0]);
         leave(64 * MIB);
         let cache = Cache::new(usize::MAX, 32 << 10);
         let registration = cache.register(Shrinker::new("cache"));
