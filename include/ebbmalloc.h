@@ -28,6 +28,21 @@
 #endif
 
 /**
+ * `ebb_set_numa_policy`: memory of the node on which it is allocated.
+ */
+#define EBB_NUMA_LOCAL 0
+
+/**
+ * `ebb_set_numa_policy`: every page from another node, by turns.
+ */
+#define EBB_NUMA_INTERLEAVE 1
+
+/**
+ * `ebb_set_numa_policy`: whatever the system does, which is memory of the node that touches it first.
+ */
+#define EBB_NUMA_OFF 2
+
+/**
  * `ebb_write_stats`: text for people.
  */
 #define EBB_STATS_TEXT 0
@@ -769,6 +784,21 @@ EBB_NOTHROW;
  * How many bytes of freed memory are kept for reuse in any case, see ebb_set_keep().
  */
 size_t ebb_get_keep(void) EBB_NOTHROW;
+
+/**
+ * Sets what is done about NUMA nodes: EBB_NUMA_LOCAL, EBB_NUMA_INTERLEAVE or EBB_NUMA_OFF, for memory that the system
+ * backs from now on. What is kept for reuse goes back to it first; what is in use stays where it is.
+ *
+ * Gives 0, or EINVAL when there is no such policy, and when that is EBB_NUMA_LOCAL and the process began with another: nodes
+ * are told apart from the first allocation on or never. Under the others requests for one node are refused.
+ */
+int ebb_set_numa_policy(int policy)
+EBB_NOTHROW;
+
+/**
+ * What is done about NUMA nodes: EBB_NUMA_LOCAL, EBB_NUMA_INTERLEAVE or EBB_NUMA_OFF.
+ */
+int ebb_get_numa_policy(void) EBB_NOTHROW;
 
 /**
  * How many bytes the operating system backs now: what the budget limits. Costs one read of memory.

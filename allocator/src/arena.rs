@@ -240,6 +240,7 @@ impl Arena {
             unsafe { os::unmap(start, len) };
             return false;
         }
+        let policy = topology::machine().policy();
         topology::machine().place(start, len, node);
         let descriptors = at(span_map::slab_of_slice(start.addr().get()).addr());
         topology::machine().place(descriptors, len / UNIT * UNIT_METADATA, node);
@@ -255,7 +256,20 @@ impl Arena {
             };
             units.add(start.addr().get() + offset, pages);
         }
+        if topology::machine().policy() != policy {
+            // Perhaps too late for whoever has changed it to see these.
+            topology::machine().place_again(start, len, node);
+        }
         true
+    }
+
+    /// Has all that is backed from now on placed by the policy that was just set. Under the lock: seldom, and soon done.
+    pub(crate) fn place_again(&self, node: usize) {
+        self.units.lock().each(|unit| {
+            topology::machine().place_again(at(unit.start), UNIT, node);
+            // The system may have backed more than was asked for, by a huge page. Where it refuses, that stays.
+            let _ = discard_runs(unit.start, unit.free & !unit.committed);
+        });
     }
 
     /// How many bytes of a new chunk of `len` bytes get small pages: with a budget all, since there every page counts,

@@ -6,6 +6,7 @@ use ebb_shrinker::{
 
 use crate::background;
 use crate::budget as account;
+use crate::node;
 use crate::numa;
 use crate::os;
 use crate::reclaim;
@@ -63,12 +64,30 @@ pub fn node_budget(node: u32) -> Option<usize> {
     numa::with_id(node)?.arena.account.get()
 }
 
-/// What is done about NUMA nodes; chosen at the first allocation, see
-/// [`init_from_environment`](crate::init_from_environment).
+/// What is done about NUMA nodes: chosen at the first allocation, see
+/// [`init_from_environment`](crate::init_from_environment), or by [`set_numa_policy`].
 #[must_use]
 pub fn numa_policy() -> NumaPolicy {
     start::ensure();
-    topology::machine().policy
+    topology::machine().policy()
+}
+
+/// Sets what is done about NUMA nodes, for memory that the system backs from now on. What is kept for reuse goes back to it
+/// first, as by [`purge`]; what is in use stays where it is, and a block larger than 2 MiB keeps the policy that it was made
+/// under. Best called before there are threads: what others allocate at that moment may still go by the old one.
+///
+/// False, and nothing has changed, when that is [`NumaPolicy::Local`] and the process began with another: nodes are told
+/// apart from the first allocation on or never. Under other policies a process that began with it refuses requests for
+/// one node, as others do; its statistics by nodes then say which node's CPUs asked, and budgets of nodes hold for that.
+pub fn set_numa_policy(policy: NumaPolicy) -> bool {
+    let set = start::ensure() && topology::machine().set_policy(policy);
+    if set {
+        reclaim::give_back(None);
+        for node in node::all() {
+            node.arena.place_again(node.number());
+        }
+    }
+    set
 }
 
 /// Gives everything that is kept for reuse back to the system: how many bytes, about, since other threads go on

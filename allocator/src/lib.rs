@@ -185,7 +185,7 @@ mod write;
 pub use cache_stats::{CacheStats, slab_caches};
 pub use control::{
     backed, budget, node_budget, numa_policy, on_last_chance, purge, register, reserve, set_budget,
-    set_node_budget, set_reserve, shrinkers,
+    set_node_budget, set_numa_policy, set_reserve, shrinkers,
 };
 pub use ebb_shrinker::*;
 pub use global::EbbMalloc;

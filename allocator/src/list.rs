@@ -88,6 +88,16 @@ impl<T: Linked> List<T> {
         }
     }
 
+    /// Calls `f` with each member.
+    pub(crate) fn each(&mut self, mut f: impl FnMut(&mut T)) {
+        let mut at = self.head;
+        // SAFETY: members are alive and ours alone.
+        while let Some(member) = unsafe { at.as_mut() } {
+            f(member);
+            at = member.links().next;
+        }
+    }
+
     /// Removes the first member.
     pub(crate) fn pop(&mut self) -> Option<NonNull<T>> {
         let first = self.first()?;
@@ -111,19 +121,20 @@ mod tests {
 
     #[test]
     fn pushes_removes_and_pops() {
-        let mut members: Vec<Member> = (0..4).map(|id| Member(Links::none(), id)).collect();
+        let mut members = [0, 1, 2, 3].map(|id| Member(Links::none(), id));
         let at: Vec<_> = members.iter_mut().map(NonNull::from).collect();
         let mut list = List::new();
         for member in &at {
-            // SAFETY: fresh members, kept alive by the vector.
+            // SAFETY: fresh members, kept alive by the array.
             unsafe { list.push(*member) };
         }
         for index in [1, 3, 0] {
             // SAFETY: members of the list.
             unsafe { list.remove(at[index]) };
         }
+        list.each(|member| member.1 += 7);
         assert_eq!(list.pop(), Some(at[2]));
         assert!(list.is_empty() && list.pop().is_none());
-        assert_eq!(members[2].1, 2);
+        assert_eq!(members.map(|member| member.1), [0, 1, 9, 3]);
     }
 }

@@ -7,15 +7,22 @@
 //! numbers the kernel gives them (those are *ids*). Every CPU has a *home*, the node nearest to it: its own, or where
 //! that has no memory, or none for us, another. A node's *order* is all nodes, nearest first: where to look when it
 //! has nothing left (`distances`).
+//!
+//! All of that is fixed at the first allocation, but the policy, which a program may change: nodes that were told apart
+//! stay apart in all tables, and only where fresh address space is placed depends on it.
 
 use core::ffi::CStr;
 use core::ptr::{self, NonNull};
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crate::config::{MAX_CPUS, MAX_NODES, PAGE};
 use crate::distances::Distances;
 use crate::os::{self, CpuSet, NodeRules, NodeSet};
 use crate::sysfs::Sysfs;
+
+/// The policies as they are stored.
+const LOCAL: u32 = NumaPolicy::Local as u32;
+const INTERLEAVE: u32 = NumaPolicy::Interleave as u32;
 
 /// The machine, once it was looked at.
 static MACHINE: AtomicPtr<Topology> = AtomicPtr::new(ptr::null_mut());
@@ -44,6 +51,7 @@ pub(crate) fn set(topology: Topology) -> bool {
 
 /// What the process does about nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub enum NumaPolicy {
     /// Memory of the node on which it is allocated, by default; of the nearest other when that has none left.
     Local,
@@ -60,7 +68,10 @@ pub(crate) struct Topology {
     pub(crate) cpus: usize,
     /// How many nodes there are, at least 1.
     pub(crate) nodes: usize,
-    pub(crate) policy: NumaPolicy,
+    /// Whether they were told apart, which they are from the first allocation on or never.
+    apart: bool,
+    /// The policy now. Relaxed everywhere: who sees it late places by the old one.
+    policy: AtomicU32,
     /// Whether the kernel knows these nodes: they are not made up.
     pub(crate) real: bool,
     /// All ids with memory for us.
@@ -83,7 +94,8 @@ impl Topology {
         Self {
             cpus: 1,
             nodes: 1,
-            policy: NumaPolicy::Local,
+            apart: true,
+            policy: AtomicU32::new(NumaPolicy::Local as u32),
             real: false,
             usable: NodeSet::NONE,
             bound: false,
@@ -112,12 +124,14 @@ impl Topology {
             machine.usable.add(id);
         });
         machine.usable = machine.usable.and(&rules.allowed);
-        machine.policy = policy.unwrap_or(match rules.interleaved {
+        let policy = policy.unwrap_or(match rules.interleaved {
             // As the system does it, pages are interleaved: that is what it was told.
             true => NumaPolicy::Off,
             false => NumaPolicy::Local,
         });
-        if machine.policy == NumaPolicy::Local {
+        machine.policy = AtomicU32::new(policy as u32);
+        machine.apart = policy == NumaPolicy::Local;
+        if machine.apart {
             machine.read_nodes(sysfs, &rules.preferred);
         }
         machine
@@ -154,6 +168,25 @@ impl Topology {
         }
     }
 
+    /// What is done about nodes now.
+    pub(crate) fn policy(&self) -> NumaPolicy {
+        match self.policy.load(Ordering::Relaxed) {
+            LOCAL => NumaPolicy::Local,
+            INTERLEAVE => NumaPolicy::Interleave,
+            _ => NumaPolicy::Off,
+        }
+    }
+
+    /// Has fresh address space placed by another policy from now on. False, and all is as it was, when that is
+    /// [`NumaPolicy::Local`] and nodes were never told apart.
+    pub(crate) fn set_policy(&self, policy: NumaPolicy) -> bool {
+        let possible = self.apart || policy != NumaPolicy::Local;
+        if possible {
+            self.policy.store(policy as u32, Ordering::Relaxed);
+        }
+        possible
+    }
+
     /// The home of a CPU.
     pub(crate) fn home_of(&self, cpu: usize) -> usize {
         self.homes.get(cpu).map_or(0, |node| usize::from(*node))
@@ -180,7 +213,7 @@ impl Topology {
 
     /// The node with an id, if nodes are told apart and it has memory for us.
     pub(crate) fn node_with(&self, id: usize) -> Option<usize> {
-        let known = self.policy == NumaPolicy::Local;
+        let known = self.policy() == NumaPolicy::Local;
         (0..self.nodes).find(|node| known && self.id(*node) == id)
     }
 
@@ -199,7 +232,7 @@ impl Topology {
 
     /// Has fresh address space backed by memory of `node`, where there is a choice.
     pub(crate) fn place(&self, start: NonNull<u8>, len: usize, node: usize) {
-        match self.policy {
+        match self.policy() {
             NumaPolicy::Local if self.nodes > 1 && self.bound => {
                 os::prefer_within(start, len, self.id(node), &self.usable);
             }
@@ -207,6 +240,14 @@ impl Topology {
             NumaPolicy::Interleave => self.spread(start, len),
             _ => {}
         }
+    }
+
+    /// The same for address space that was placed by another policy: for its pages that are not backed now.
+    pub(crate) fn place_again(&self, start: NonNull<u8>, len: usize, node: usize) {
+        if self.policy() == NumaPolicy::Off {
+            os::place_anywhere(start, len);
+        }
+        self.place(start, len, node);
     }
 
     /// Has fresh address space backed by memory of all nodes, page by page.

@@ -56,6 +56,11 @@ impl Units {
         self.present |= 1 << UNIT_SLICES;
     }
 
+    /// Calls `f` with each unit.
+    pub(crate) fn each(&mut self, mut f: impl FnMut(&mut Unit)) {
+        self.lists.iter_mut().for_each(|list| list.each(&mut f));
+    }
+
     /// Moves a unit to the list it belongs to now.
     pub(crate) fn relist(&mut self, unit: NonNull<Unit>) {
         let here = self.get(unit);

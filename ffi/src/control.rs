@@ -2,6 +2,15 @@
 
 use std::ffi::{c_char, c_int};
 
+use ebb::NumaPolicy;
+
+/// `ebb_set_numa_policy`: memory of the node on which it is allocated.
+pub const EBB_NUMA_LOCAL: c_int = 0;
+/// `ebb_set_numa_policy`: every page from another node, by turns.
+pub const EBB_NUMA_INTERLEAVE: c_int = 1;
+/// `ebb_set_numa_policy`: whatever the system does, which is memory of the node that touches it first.
+pub const EBB_NUMA_OFF: c_int = 2;
+
 /// Sets the budget: at most so many bytes backed by the operating system for the heap at any time. 0 is no budget.
 ///
 /// A budget below what is backed now is allowed: it holds for every allocation that would need more.
@@ -60,6 +69,35 @@ pub extern "C" fn ebb_set_keep(bytes: usize) {
 pub extern "C" fn ebb_get_keep() -> usize {
     ebb::keep()
 }
+
+/// Sets what is done about NUMA nodes: EBB_NUMA_LOCAL, EBB_NUMA_INTERLEAVE or EBB_NUMA_OFF, for memory that the system
+/// backs from now on. What is kept for reuse goes back to it first; what is in use stays where it is.
+///
+/// Gives 0, or EINVAL when there is no such policy, and when that is EBB_NUMA_LOCAL and the process began with another: nodes
+/// are told apart from the first allocation on or never. Under the others requests for one node are refused.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_set_numa_policy(policy: c_int) -> c_int {
+    let known = POLICIES.iter().find(|known| known.0 == policy);
+    match known {
+        Some((_, policy)) if ebb::set_numa_policy(*policy) => 0,
+        _ => libc::EINVAL,
+    }
+}
+
+/// What is done about NUMA nodes: EBB_NUMA_LOCAL, EBB_NUMA_INTERLEAVE or EBB_NUMA_OFF.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_get_numa_policy() -> c_int {
+    let policy = ebb::numa_policy();
+    let known = POLICIES.iter().find(|known| known.1 == policy);
+    known.map_or(EBB_NUMA_OFF, |known| known.0)
+}
+
+/// The policies by their numbers.
+const POLICIES: [(c_int, NumaPolicy); 3] = [
+    (EBB_NUMA_LOCAL, NumaPolicy::Local),
+    (EBB_NUMA_INTERLEAVE, NumaPolicy::Interleave),
+    (EBB_NUMA_OFF, NumaPolicy::Off),
+];
 
 /// How many bytes the operating system backs now: what the budget limits. Costs one read of memory.
 #[unsafe(no_mangle)]

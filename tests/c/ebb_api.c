@@ -121,6 +121,12 @@ static void nodes(void) {
     stats.size = 3;
     CHECK(ebb_get_node_stats((unsigned)node, &stats) == EINVAL);
     CHECK(ebb_set_node_budget((unsigned)node, 0) == 0 && ebb_get_node_budget((unsigned)node) == 0);
+    CHECK(ebb_get_numa_policy() == EBB_NUMA_LOCAL);
+    CHECK(ebb_set_numa_policy(3) == EINVAL && ebb_set_numa_policy(-1) == EINVAL);
+    CHECK(ebb_set_numa_policy(EBB_NUMA_INTERLEAVE) == 0 && ebb_get_numa_policy() == EBB_NUMA_INTERLEAVE);
+    CHECK(ebb_malloc_on_node(100, (unsigned)node) == NULL);
+    CHECK(ebb_set_numa_policy(EBB_NUMA_OFF) == 0 && ebb_get_numa_policy() == EBB_NUMA_OFF);
+    CHECK(ebb_set_numa_policy(EBB_NUMA_LOCAL) == 0 && ebb_get_numa_policy() == EBB_NUMA_LOCAL);
     ebb_free(block), ebb_free(large), ebb_free(there), ebb_free(spread);
 }
 

@@ -227,6 +227,41 @@ fn interleaved_blocks_come_from_all_nodes_by_turns() {
     });
 }
 
+/// What becomes of requests for one node when the policy changes; `policy_by_call` of `numa-guest` looks at the pages. Seen to
+/// fail with a setter that does nothing.
+#[test]
+fn the_policy_can_be_set() {
+    on_it("the_policy_can_be_set", || {
+        let block = Block::on_node(MIB, 40).unwrap();
+        for policy in [NumaPolicy::Interleave, NumaPolicy::Off] {
+            assert!(ebbmalloc::set_numa_policy(policy));
+            assert_eq!(ebbmalloc::numa_policy(), policy);
+            assert!(raw::alloc_on_node(16, 16, 40).is_null());
+            assert_eq!(raw::node_of(raw::alloc(16)), None);
+            assert!(!ebbmalloc::set_node_budget(40, None));
+        }
+        assert!(ebbmalloc::set_numa_policy(NumaPolicy::Local));
+        assert_eq!(block.node(), 40);
+        assert_eq!(Block::on_node(16, 40).unwrap().node(), 40);
+    });
+}
+
+/// Seen to fail with a setter that sets whatever it is told.
+#[test]
+fn nodes_that_were_not_told_apart_never_are() {
+    let environment = [("EBB_SYSFS", &*described()), ("EBB_NUMA", "interleave")];
+    alone_in(
+        "nodes_that_were_not_told_apart_never_are",
+        &environment,
+        || {
+            assert!(!ebbmalloc::set_numa_policy(NumaPolicy::Local));
+            assert_eq!(ebbmalloc::numa_policy(), NumaPolicy::Interleave);
+            assert!(ebbmalloc::set_numa_policy(NumaPolicy::Off));
+            assert_eq!(ebbmalloc::numa_policy(), NumaPolicy::Off);
+        },
+    );
+}
+
 /// Each node has its part of a spread block, and a budget that has no room for it.
 #[test]
 fn spread_blocks_count_on_all_nodes() {

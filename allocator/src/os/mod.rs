@@ -43,7 +43,8 @@ pub(crate) use linux::{
     read_file, remap, sleep_us, unmap, yield_now,
 };
 pub(crate) use numa::{
-    NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, prefer, prefer_within,
+    NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, place_anywhere, prefer,
+    prefer_within,
 };
 pub(crate) use text::{Line, abort, say};
 pub(crate) use thread::{CpuSet, affinity, run_on, spawn, wait, wake};

@@ -79,6 +79,7 @@ impl NodeRules {
 }
 
 // The kernel's modes of memory policy.
+const DEFAULT: c_int = 0;
 const PREFERRED: c_int = 1;
 const BIND: c_int = 2;
 const INTERLEAVE: c_int = 3;
@@ -163,6 +164,12 @@ pub(crate) fn prefer_within(start: NonNull<u8>, len: usize, id: usize, set: &Nod
 pub(crate) fn interleave(start: NonNull<u8>, len: usize, set: &NodeSet) {
     // Where the system refuses, memory lies where it is first touched.
     let _ = set_policy(start, len, INTERLEAVE, set);
+}
+
+/// Leaves the pages of a range to the policy of the thread that touches them.
+pub(crate) fn place_anywhere(start: NonNull<u8>, len: usize) {
+    // Where the system refuses, they were never placed.
+    let _ = set_policy(start, len, DEFAULT, &NodeSet::NONE);
 }
 
 /// Pages per system call of [`bring`].

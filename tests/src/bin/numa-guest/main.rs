@@ -22,7 +22,7 @@ use common::{STEP, me};
 
 type Check = fn(&Nodes);
 
-const CHECKS: [(&str, Check); 22] = [
+const CHECKS: [(&str, Check); 23] = [
     ("placement", placement::placement),
     ("touched_elsewhere", placement::touched_elsewhere),
     ("migration", placement::migration),
@@ -38,6 +38,7 @@ const CHECKS: [(&str, Check); 22] = [
     ("strict_exhaustion", shortage::strict_exhaustion),
     ("interleave", policies::interleave),
     ("policies_of_the_process", policies::policies_of_the_process),
+    ("policy_by_call", policies::policy_by_call),
     ("bound", policies::bound),
     ("cpuset", policies::cpuset),
     ("shrinkers", reclaim::shrinkers),

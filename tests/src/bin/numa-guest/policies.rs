@@ -6,9 +6,10 @@ use std::os::unix::process::CommandExt;
 use std::ptr;
 
 use ebb_tests::numa::{Block, Nodes, on_cpu, pin, set_policy};
-use ebbmalloc::raw;
+use ebbmalloc::{NumaPolicy, raw};
 
 use crate::common::{MIB, SOME, all_on, me, run_second, take};
+use crate::placement::placement;
 
 /// How many pages lie on each node.
 fn spread(nodes: &Nodes, blocks: &[Block]) -> Vec<usize> {
@@ -38,6 +39,27 @@ pub(crate) fn interleave(nodes: &Nodes) {
         assert_eq!(node.interleave, 24, "{node:?}");
         assert_eq!((node.miss, node.foreign), (0, 0), "{node:?}");
     }
+}
+
+/// A program that changes its mind: each policy counts for what is allocated from then on, and what is there stays where it
+/// is. Seen to fail with a setter that does nothing, and
+/// without `place_again`.
+pub(crate) fn policy_by_call(nodes: &Nodes) {
+    let run = |policy, check: fn(&Nodes)| {
+        assert!(ebbmalloc::set_numa_policy(policy));
+        assert_eq!(ebbmalloc::numa_policy(), policy);
+        check(nodes);
+    };
+    let old: Vec<_> = SOME.into_iter().flat_map(|size| take(3, size)).collect();
+    let before: Vec<_> = old.iter().map(Block::pages).collect();
+    for _ in 0..2 {
+        run(NumaPolicy::Interleave, is_on_all);
+        assert!(raw::alloc_on_node(16, 16, nodes.home(0)).is_null());
+        run(NumaPolicy::Off, is_first_touch);
+        run(NumaPolicy::Local, placement);
+    }
+    let after: Vec<_> = old.iter().map(Block::pages).collect();
+    assert_eq!(before, after, "what is there stays");
 }
 
 /// `EBB_NUMA`, and interleaving inherited from whoever started the process.
@@ -89,6 +111,17 @@ pub(crate) fn is_spread(nodes: &Nodes) {
         .collect();
     let counts = spread(nodes, &blocks);
     assert!(is_even(&counts), "{counts:?}");
+}
+
+/// The same beside blocks that are in use: huge pages come by turns as a whole, and there only parts of some are free.
+fn is_on_all(nodes: &Nodes) {
+    pin(0);
+    let large = take(nodes.with_memory.len(), 8 * MIB);
+    for blocks in [large, take(2000, 8000)] {
+        let counts = spread(nodes, &blocks);
+        let (least, most) = (counts.iter().min().unwrap(), counts.iter().max().unwrap());
+        assert!(least * 3 > *most, "{counts:?}");
+    }
 }
 
 /// Pages come from the node that touches them first.
