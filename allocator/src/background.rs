@@ -7,7 +7,8 @@
 //! 2. The thread walks over the shrinkers of the async lane, and over what the sync lane put off, gently first and down to
 //!    what was asked, like the request itself.
 //! 3. After each shrinker it drains, and gives what came free to the common credit of the requests in flight. When that
-//!    covers what the last of them lacked it lets them take it; when none is left it stops.
+//!    covers what the last of them lacked it lets them take it; when none is left it stops. A shrinker that another node's
+//!    thread is in it comes back to, for as long as a request waits.
 //! 4. When the request has asked for everything it waits until it is served, or the thread has nothing left to do, or
 //!    nothing was heard of it for [`SILENCE`]: then its caches are stuck, perhaps on a lock that we hold.
 //!
@@ -18,7 +19,7 @@ use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
 
-use ebb_shrinker::{DEF_PRIORITY, Lane, Visit, Walk};
+use ebb_shrinker::{DEF_PRIORITY, Lane, Visit, Walk, WalkReport};
 
 use crate::budget::Request;
 use crate::config::MAX_NODES;
@@ -34,6 +35,12 @@ const SILENCE: Duration = Duration::from_millis(100);
 const PAUSE_US: u32 = 50;
 /// See [`PAUSE_US`].
 const PAUSES: u32 = 20;
+
+/// How long the last walk waits for shrinkers that another thread is in, in microseconds; so many times: as long as
+/// [`SILENCE`].
+const BUSY_US: u32 = 1000;
+/// See [`BUSY_US`].
+const BUSY: u32 = 100;
 
 /// A node's thread.
 struct Thread {
@@ -201,6 +208,7 @@ impl Place {
 /// Step 2: down to what is asked for, which may be more by and by. Where it ends the next one goes on, unless nobody is
 /// left who wants anything.
 fn descend(node: usize, thread: &Thread, request: &Request, place: &mut Place) {
+    let mut waits = 0;
     loop {
         // Acquire: as in `run`.
         let asked = Asked(thread.asked.load(Ordering::Acquire));
@@ -208,8 +216,17 @@ fn descend(node: usize, thread: &Thread, request: &Request, place: &mut Place) {
             return;
         }
         place.advance(asked);
-        let wanted = in_flight() && walk(node, thread, request, place, asked.is_wide());
+        let wide = asked.is_wide();
+        let report = in_flight().then(|| walk(node, thread, request, place, wide));
+        let wanted = report.as_ref().is_some_and(|report| !report.satisfied);
         if wanted && place.priority > asked.priority() {
+            continue;
+        }
+        // All was asked for, and not all could be asked.
+        let busy = report.is_some_and(|report| report.skipped_busy > 0);
+        if wanted && busy && place.priority == 0 && waits < BUSY {
+            waits += 1;
+            os::sleep_us(BUSY_US);
             continue;
         }
         if !wanted {
@@ -232,8 +249,8 @@ fn in_flight() -> bool {
     SHRINKERS.credit().is_some_and(|credit| credit.claims() > 0)
 }
 
-/// One walk over the async lane. Whether more is wanted.
-fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bool) -> bool {
+/// One walk over the async lane.
+fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bool) -> WalkReport {
     // Relaxed: see `ask`.
     let goal = thread.goal.load(Ordering::Relaxed);
     count(&COUNTERS.walks);
@@ -249,8 +266,7 @@ fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bo
         lane: Lane::Async,
         ..Walk::default()
     };
-    let report = SHRINKERS.walk(&walk, &mut |visit| after(request, visit, only, goal));
-    !report.satisfied
+    SHRINKERS.walk(&walk, &mut |visit| after(request, visit, only, goal))
 }
 
 /// Step 3.
