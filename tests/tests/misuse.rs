@@ -7,6 +7,7 @@ use std::io::Read;
 use std::os::fd::FromRawFd;
 
 use ebb_tests::in_both_modes;
+use ebb_tests::numa::{affinity, pin};
 use ebbmalloc::EbbMalloc;
 
 /// Runs `body` in a forked child, which must abort; what it says.
@@ -51,11 +52,19 @@ fn dealloc(block: *mut u8, layout: Layout) {
     unsafe { EbbMalloc.dealloc(block, layout) };
 }
 
+/// Whether a free looks at the size it is told. With several nodes it must look where the block lies, which tells the size
+/// too: a wrong one does no harm.
+fn sizes_count() -> bool {
+    ebbmalloc::stats().known_nodes().len() == 1
+}
+
 /// Seen to fail with the comparison with the newest object left out of `cpus::free`, and with the tag not looked at when an
 /// object comes back to its slab.
 #[test]
 fn rust_is_told_too() {
     in_both_modes("rust_is_told_too", || {
+        // What is freed on another node's CPU is free in its slab at once, and then seen later, or otherwise.
+        pin(affinity()[0]);
         for size in [1, 100, 5000, 200_000] {
             let (block, layout) = block(size);
             let words = last_words(|| {
@@ -76,7 +85,8 @@ fn rust_is_told_too() {
             });
             assert_eq!(words, nothing(block), "{size}");
         }
-        for (size, other) in [(100, 3000), (3000, 100), (1_000_000, 100)] {
+        let layouts = [(100, 3000), (3000, 100), (1_000_000, 100)];
+        for (size, other) in layouts.into_iter().filter(|_| sizes_count()) {
             let ((block, _), layout) = (block(size), Layout::from_size_align(other, 8).unwrap());
             let words = last_words(|| {
                 dealloc(block, layout);
@@ -92,6 +102,8 @@ fn rust_is_told_too() {
 #[test]
 fn caches_are_told_too() {
     use ebbmalloc::raw::UntypedCache;
+    // As above.
+    pin(affinity()[0]);
     let layout = Layout::from_size_align(100, 8).unwrap();
     let cache = UntypedCache::new("one", layout).unwrap();
     let other = UntypedCache::new("other", layout).unwrap();
@@ -141,11 +153,13 @@ fn caches_are_told_too() {
         unsafe { ebbmalloc::raw::free(theirs.as_ptr()) };
     });
     assert_eq!(by_any, double(theirs));
-    let sized = last_words(|| {
-        dealloc(object.as_ptr(), layout);
-        ebbmalloc::purge();
-    });
-    assert_eq!(sized, nothing(object));
+    if sizes_count() {
+        let sized = last_words(|| {
+            dealloc(object.as_ptr(), layout);
+            ebbmalloc::purge();
+        });
+        assert_eq!(sized, nothing(object));
+    }
     for object in [held, object, third] {
         free(&cache, object);
     }

@@ -86,6 +86,8 @@ fn runs_out_of_memory_without_shrinkers() {
     let (status, out, err) = pressure(&[
         "--no-shrinkers",
         "--budget=12M",
+        // It ends by itself long before, but not on a machine that stands still for a while.
+        "--seconds=100",
         "--plot",
         plot.to_str().unwrap(),
     ]);

@@ -42,7 +42,11 @@ fn reclaims_come_by_the_seed() {
 /// `budget::charge` (nothing failed).
 #[test]
 fn failures_are_survived() {
-    let torture = [("EBB_TORTURE", "fail:1/1,delay:1/10,seed:1")];
+    // What one node is refused another would give, without any reclaim.
+    let torture = [
+        ("EBB_TORTURE", "fail:1/1,delay:1/10,seed:1"),
+        ("EBB_NUMA", "off"),
+    ];
     alone_in("failures_are_survived", &torture, || {
         let before = ebbmalloc::stats().reclaim;
         for _ in 0..100 {
