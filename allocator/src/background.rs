@@ -49,6 +49,8 @@ struct Thread {
     asked: AtomicU32,
     /// Bytes that the request lacked that asked last; 0 when nobody knows.
     goal: AtomicUsize,
+    /// Visits that freed something.
+    fruits: AtomicU32,
 }
 
 static THREADS: [Thread; MAX_NODES] = [const {
@@ -56,6 +58,7 @@ static THREADS: [Thread; MAX_NODES] = [const {
         started: AtomicBool::new(false),
         asked: AtomicU32::new(0),
         goal: AtomicUsize::new(0),
+        fruits: AtomicU32::new(0),
     }
 }; MAX_NODES];
 
@@ -147,6 +150,13 @@ pub(crate) fn wait(
             return (request.retry(attempt), false);
         }
     }
+}
+
+/// How many visits of the node's thread freed something, modulo 2^32: a request that sees it change was not refused because
+/// there is nothing, but because another took it.
+pub(crate) fn fruits(node: usize) -> u32 {
+    // Relaxed: who waited until the thread was done (Acquire in `wait`) sees all that it did.
+    THREADS[node].fruits.load(Ordering::Relaxed)
 }
 
 /// In a forked child: there is only one thread.
@@ -266,7 +276,15 @@ fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bo
         lane: Lane::Async,
         ..Walk::default()
     };
-    SHRINKERS.walk(&walk, &mut |visit| after(request, visit, only, goal))
+    SHRINKERS.walk(&walk, &mut |visit| {
+        // Relaxed: only this thread writes it; the Release in `descend` is behind it.
+        let fruits = thread.fruits.load(Ordering::Relaxed);
+        let bears = visit.objects > 0 || visit.bytes > 0;
+        thread
+            .fruits
+            .store(fruits.wrapping_add(u32::from(bears)), Ordering::Relaxed);
+        after(request, visit, only, goal)
+    })
 }
 
 /// Step 3.

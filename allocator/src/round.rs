@@ -92,7 +92,7 @@ pub(crate) fn once(priority: u8) {
 #[derive(Default)]
 pub(crate) struct Round {
     pub(crate) block: Option<usize>,
-    /// Some shrinker freed something.
+    /// Some shrinker freed something, here or on the reclaim thread.
     pub(crate) freed: bool,
     /// Some shrinker could not be asked, or could not say.
     pub(crate) busy: bool,
@@ -131,6 +131,7 @@ impl Round {
 
     /// Down from priority 12 to 0 with the shrinkers of at most this value.
     fn descend(&mut self, search: &Search<'_>, node: usize, max_value: u8) {
+        let fruits = background::fruits(node);
         for priority in (0..=DEF_PRIORITY).rev() {
             self.walk(search, node, max_value, priority);
             if self.block.is_some() || search.time_is_up() {
@@ -146,6 +147,7 @@ impl Round {
             let (block, again) = background::wait(node, search.request, search.attempt);
             self.block = block;
             self.impatient = !again;
+            self.freed |= background::fruits(node) != fruits;
         }
     }
 
