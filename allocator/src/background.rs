@@ -10,7 +10,8 @@
 //!    covers what the last of them lacked it lets them take it; when none is left it stops. A shrinker that another node's
 //!    thread is in it comes back to, for as long as a request waits.
 //! 4. When the request has asked for everything it waits until it is served, or the thread has nothing left to do, or
-//!    nothing was heard of it for [`SILENCE`]: then its caches are stuck, perhaps on a lock that we hold.
+//!    nothing was heard of it for [`SILENCE`]: then its caches are stuck, perhaps on a lock that we hold. If it got nothing,
+//!    but the thread freed something (its *fruits*), another was quicker: it begins again, as after a visit of its own.
 //!
 //! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it has no thread.
 
@@ -277,19 +278,21 @@ fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bo
         ..Walk::default()
     };
     SHRINKERS.walk(&walk, &mut |visit| {
-        // Relaxed: only this thread writes it; the Release in `descend` is behind it.
-        let fruits = thread.fruits.load(Ordering::Relaxed);
-        let bears = visit.objects > 0 || visit.bytes > 0;
-        thread
-            .fruits
-            .store(fruits.wrapping_add(u32::from(bears)), Ordering::Relaxed);
-        after(request, visit, only, goal)
+        after(thread, request, visit, only, goal)
     })
 }
 
 /// Step 3.
-fn after(request: &Request, visit: &Visit, only: Option<usize>, goal: usize) -> ControlFlow<()> {
+fn after(
+    thread: &Thread,
+    request: &Request,
+    visit: &Visit,
+    only: Option<usize>,
+    goal: usize,
+) -> ControlFlow<()> {
     if visit.objects > 0 || visit.bytes > 0 {
+        // Relaxed: the Release in `descend` is behind it.
+        thread.fruits.fetch_add(1, Ordering::Relaxed);
         count(&COUNTERS.drains);
         drain::drain(only);
     }

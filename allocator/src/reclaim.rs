@@ -9,7 +9,7 @@
 //!    satisfied. The last walk is exhaustive: no request fails while reclaimable memory would satisfy it. Leaders begin
 //!    at their own nodes and behind each other's last shrinker, and pass over those that are busy.
 //! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end.
-//! 5. If something was freed, or a shrinker was busy, begin step 3 again: as long as there is progress, which is bytes
+//! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is progress, which is bytes
 //!    and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`].
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
 //! 7. Report (`report`), and fail.
