@@ -69,9 +69,12 @@ fn learn(ns: u64, ticks: u64) {
     // Acquire: pairs with the Release below; the other half of the first look is seen.
     let first = FIRST_TICKS.load(Ordering::Acquire);
     if first == 0 {
-        // Relaxed, both: who is first writes the other half.
-        let is_first = FIRST_NS.compare_exchange(0, ns, Ordering::Relaxed, Ordering::Relaxed);
-        if is_first.is_ok() && is_steady() {
+        // Relaxed, all: who is first writes the other half. Where the counter is not used, others only read.
+        let is_first = FIRST_NS.load(Ordering::Relaxed) == 0
+            && FIRST_NS
+                .compare_exchange(0, ns, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if is_first && is_steady() {
             FIRST_TICKS.store(ticks, Ordering::Release);
         }
         return;
