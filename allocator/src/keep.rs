@@ -27,7 +27,7 @@ pub fn keep() -> usize {
     FLOOR.load(Ordering::Relaxed)
 }
 
-/// Bytes that may be kept when so many are in use, where `floor` of [`keep`] is the share.
+/// Bytes that may be kept where so many are in use. `floor` is [`keep`], or a node's share of it.
 pub(crate) fn bound(floor: usize, in_use: usize) -> usize {
     floor.max(in_use / KEEP_PART)
 }

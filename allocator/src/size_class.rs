@@ -130,6 +130,7 @@ pub(crate) fn of(size: usize) -> Option<usize> {
     if size <= FINE {
         return Some(size.div_ceil(MIN_ALIGN));
     }
+    // Laid out of the way of smaller sizes, which then need no jump.
     cold_path();
     if size > MAX_SMALL {
         return None;

@@ -61,8 +61,8 @@
 //! # Layers
 //!
 //! Each file imports only from files above it:
-//! `sync` (std or loom, and the clock), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`, `deferred`, `values`,
-//! `walks` < `lock_order` (a check of locks), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`,
+//! `sync` (std or loom, and the clock), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`,
+//! `deferred`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`,
 //! `stats` < `counters` < `record` (one shrinker) < `limbo` (what is to be retired) < `chain` (the links) < `reference` <
 //! `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) < `snapshot`, `removal`, `fork` <
 //! `retirement` < `registration` < `spec` < `conformance`, with which authors of caches test them.

@@ -167,7 +167,7 @@ impl Record {
 
     /// Whether it may be called: a callback that panicked is not.
     pub(crate) fn in_service(&self) -> bool {
-        // Relaxed: who calls it once more is told the same by the next.
+        // Relaxed: asked by the one who is busy with it, whose Acquire sees what the last one wrote before he left.
         !self.quarantined.load(Ordering::Relaxed)
     }
 

@@ -23,7 +23,7 @@
 //!
 //! # Stopping a CPU
 //!
-//! `sheaf` replaces a CPU's two row addresses by those of a dummy table, then calls `os::fence_cpu`: sequences that
+//! `drain` replaces a CPU's two row addresses by those of a closed table, then calls `os::fence_cpu`: sequences that
 //! had read the old address are sent back and read the new one. After that the old row belongs to the caller.
 //!
 //! # Before start, and where there is no area
