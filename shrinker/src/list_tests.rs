@@ -10,7 +10,7 @@ use crate::epoch;
 use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
 use crate::{Registration, Shrinker, ShrinkerList, Walk};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Places that found themselves in a guard or under the lock. (Panics in callbacks would be caught.)
 static WRONG: AtomicUsize = AtomicUsize::new(0);
@@ -24,7 +24,7 @@ fn look(list: &'static ShrinkerList) {
         chain.lock().with(|| ());
         sender.send(())
     });
-    let locked = answer.recv_timeout(Duration::from_secs(2)).is_err();
+    let locked = answer.recv_timeout(Duration::from_secs(10)).is_err();
     WRONG.fetch_add(usize::from(locked || epoch::inside()), Ordering::SeqCst);
     PLACES.fetch_add(1, Ordering::SeqCst);
 }

@@ -17,7 +17,7 @@ fn a_scan_by_hand_looks_at_so_many_objects() {
     let list = list();
     let piles = [Pile::leak(1000), Pile::leak(1000)];
     let register = |name, lane, pile| {
-        let spec = Shrinker::new(name).lane(lane).value(7).seeks(0);
+        let spec = patient(name).lane(lane).value(7).seeks(0);
         spec.register(list, Front(pile)).unwrap()
     };
     let first = register("first", Lane::Sync, piles[0]);
@@ -55,7 +55,7 @@ fn shows_who_is_inside() {
         came.store(1, Ordering::SeqCst);
         until("it may leave", || LEAVE.load(Ordering::SeqCst));
     });
-    let registration = Shrinker::new("slow").register(list, cache).unwrap();
+    let registration = patient("slow").register(list, cache).unwrap();
     assert_eq!(
         (
             registration.stats().references,
@@ -93,7 +93,7 @@ fn remembers_what_went_wrong_last() {
             bytes: 0,
         }
     });
-    let registration = Shrinker::new("liar").register(list, cache).unwrap();
+    let registration = patient("liar").register(list, cache).unwrap();
     assert_eq!(registration.stats().last_error, None);
     walk(list, 1);
     assert_eq!(registration.stats().last_error, Some(Fault::Misreport));

@@ -23,7 +23,7 @@ fn one_thread_per_shrinker() {
         thread::sleep(Duration::from_micros(100));
         inside.fetch_sub(1, Ordering::SeqCst);
     });
-    let registration = Shrinker::new("alone").register(list, cache).unwrap();
+    let registration = patient("alone").register(list, cache).unwrap();
     let walkers: Vec<_> = (0..4)
         .map(|_| {
             thread::spawn(move || {
@@ -71,8 +71,8 @@ fn a_panicking_callback_is_quarantined() {
             _ => panic!("a cache's own"),
         }
     });
-    let bad = Shrinker::new("bad").register(list, cache).unwrap();
-    let _good = Shrinker::new("good").register(list, Front(pile)).unwrap();
+    let bad = patient("bad").register(list, cache).unwrap();
+    let _good = patient("good").register(list, Front(pile)).unwrap();
     let report = walk_for_all(list);
     assert_eq!((report.visited, report.objects), (2, 305));
     for _ in 0..2 {
@@ -97,7 +97,7 @@ fn a_panic_with_a_bad_payload_is_contained() {
     }
     let list = list();
     let cache = on_count(|| std::panic::panic_any(Bad));
-    let registration = Shrinker::new("bad").register(list, cache).unwrap();
+    let registration = patient("bad").register(list, cache).unwrap();
     assert_eq!(walk(list, 12).visited, 1);
     assert!(registration.stats().quarantined);
 }
@@ -111,11 +111,11 @@ fn callbacks_may_register_and_unregister_others() {
         let other = on_count(move || {
             let _ = &flag;
         });
-        let registration = Shrinker::new("other").register(list, other).unwrap();
+        let registration = patient("other").register(list, other).unwrap();
         list.for_each(&mut |_| ());
         registration.unregister().unwrap();
     });
-    let _registration = Shrinker::new("host").register(list, cache).unwrap();
+    let _registration = patient("host").register(list, cache).unwrap();
     in_time("the walk", move || walk(list, 12));
     assert_eq!(drops.load(Ordering::SeqCst), 1);
     list.for_each(&mut |stats| assert_eq!(stats.panics, 0));
@@ -144,7 +144,7 @@ fn at_exit(f: impl FnOnce() + 'static) {
 #[test]
 fn an_exiting_thread_walks_no_more() {
     let list = list();
-    let _registration = Shrinker::new("any").register(list, on_count(|| ()));
+    let _registration = patient("any").register(list, on_count(|| ()));
     let visited = counter();
     visited.store(99, Ordering::SeqCst);
     let thread = thread::spawn(move || {
@@ -165,7 +165,7 @@ fn an_exiting_thread_walks_no_more() {
 #[test]
 fn a_thread_that_walks_only_while_exiting_is_served() {
     let list = list();
-    let _registration = Shrinker::new("any").register(list, on_count(|| ()));
+    let _registration = patient("any").register(list, on_count(|| ()));
     let visited = counter();
     for round in 1..=100 {
         let thread = thread::spawn(move || {
@@ -189,7 +189,7 @@ fn an_exiting_thread_can_unregister() {
             let cache = on_count(move || {
                 let _ = &flag;
             });
-            let registration = Shrinker::new("late").register(list, cache).unwrap();
+            let registration = patient("late").register(list, cache).unwrap();
             at_exit(move || {
                 assert!(thread_exiting());
                 drop(registration);
@@ -208,11 +208,7 @@ fn short_lived_threads_walk_side_by_side() {
     static DONE: AtomicBool = AtomicBool::new(false);
     let list = list();
     let registrations: Vec<_> = (0..5)
-        .map(|_| {
-            Shrinker::new("any")
-                .register(list, on_count(|| ()))
-                .unwrap()
-        })
+        .map(|_| patient("any").register(list, on_count(|| ())).unwrap())
         .collect();
     let walker = thread::spawn(move || {
         while !DONE.load(Ordering::SeqCst) {
@@ -225,7 +221,7 @@ fn short_lived_threads_walk_side_by_side() {
         for thread in threads {
             thread.join().unwrap();
         }
-        let brief = Shrinker::new("brief").register(list, on_count(|| ()));
+        let brief = patient("brief").register(list, on_count(|| ()));
         brief.unwrap().unregister().unwrap();
     }
     DONE.store(true, Ordering::SeqCst);

@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use common::*;
 use ebb_shrinker::*;
@@ -50,7 +49,7 @@ fn blocked(
             until("it is let go", || go.load(Ordering::SeqCst) != 0);
         }
     });
-    let registration = Shrinker::new("blocked").register(list, cache).unwrap();
+    let registration = patient("blocked").register(list, cache).unwrap();
     let walker = thread::spawn(move || walk(list, 12));
     until("the callback", || came.load(Ordering::SeqCst) != 0);
     (registration, walker, go)
@@ -66,12 +65,12 @@ fn forked_child_can_unregister_and_walk() {
     let cache = on_count(move || {
         let _ = &flag;
     });
-    let second = Shrinker::new("second").register(list, cache).unwrap();
+    let second = patient("second").register(list, cache).unwrap();
     let slot = Mutex::new(Some((registration, second)));
     let ok = fork(list, || {
         let (registration, second) = slot.lock().unwrap().take().unwrap();
         let both = walk(list, 12).visited == 2;
-        let third = Shrinker::new("third").register(list, on_count(|| ()));
+        let third = patient("third").register(list, on_count(|| ()));
         second.unregister().unwrap();
         // A thread that is not here is in its callback.
         drop(registration);
@@ -104,7 +103,7 @@ fn a_fork_inside_a_callback() {
         });
         ok.fetch_add(usize::from(fine), Ordering::SeqCst);
     });
-    let registration = Shrinker::new("forking").register(list, cache).unwrap();
+    let registration = patient("forking").register(list, cache).unwrap();
     assert_eq!(in_time("walk", move || walk(list, 12)).visited, 1);
     assert_eq!(ok.load(Ordering::SeqCst), 1);
     in_time("unregister", move || registration.unregister().unwrap());
@@ -129,7 +128,7 @@ fn a_child_that_returns_from_the_callback_ends_the_walk() {
         }
         pid.store(child as usize, Ordering::SeqCst);
     });
-    let registration = Shrinker::new("forking").register(list, cache).unwrap();
+    let registration = patient("forking").register(list, cache).unwrap();
     let report = walk(list, 12);
     let child = pid.load(Ordering::SeqCst) as libc::pid_t;
     let fine = report.visited == 1 && registration.unregister().is_ok() && list.is_empty();
@@ -152,7 +151,7 @@ fn a_removal_that_was_cut_off_is_in_nobodys_way() {
     let remover = thread::spawn(move || registration.unregister().unwrap());
     until_dying(list);
     let ok = fork(list, || {
-        let registration = Shrinker::new("new").register(list, on_count(|| ()));
+        let registration = patient("new").register(list, on_count(|| ()));
         let visited = walk(list, 0).visited;
         registration.unwrap().unregister().unwrap();
         visited == 1 && walk(list, 0).visited == 0
@@ -170,14 +169,10 @@ fn a_removal_that_was_cut_off_is_in_nobodys_way() {
 fn a_storm_of_forks() {
     static DONE: AtomicBool = AtomicBool::new(false);
     let list = list();
-    // Without a deadline: threads that lose their processor in its callback three times would have it moved to the other lane.
-    let kept = Shrinker::new("kept")
-        .deadline(Duration::MAX)
-        .register(list, on_count(|| ()))
-        .unwrap();
+    let kept = patient("kept").register(list, on_count(|| ())).unwrap();
     let churn = move || {
         while !DONE.load(Ordering::SeqCst) {
-            let brief = Shrinker::new("brief").register(list, on_count(|| ()));
+            let brief = patient("brief").register(list, on_count(|| ()));
             walk(list, 12);
             drop(brief);
         }
@@ -187,9 +182,7 @@ fn a_storm_of_forks() {
     let mut failed = 0;
     for _ in 0..100 {
         let ok = fork(list, || {
-            let new = Shrinker::new("new")
-                .register(list, on_count(|| ()))
-                .unwrap();
+            let new = patient("new").register(list, on_count(|| ())).unwrap();
             let mut seen = 0;
             list.walk(&Walk::default(), &mut |visit| {
                 seen += usize::from(["kept", "new"].contains(&visit.name()));
@@ -213,7 +206,7 @@ fn a_storm_of_forks() {
 fn an_unused_list_forks() {
     let list = list();
     let ok = fork(list, || {
-        let registration = Shrinker::new("new").register(list, on_count(|| ()));
+        let registration = patient("new").register(list, on_count(|| ()));
         walk(list, 0).visited == 1 && registration.is_ok()
     });
     assert!(ok);

@@ -75,7 +75,7 @@ fn greedy() -> impl Shrink {
 /// out of `walk`: a walk in the middle of seize.
 #[test]
 fn every_allocation_may_walk() {
-    let _kept = Shrinker::new("kept").register(&LIST, greedy()).unwrap();
+    let _kept = patient("kept").register(&LIST, greedy()).unwrap();
     HUNGRY.store(true, Ordering::SeqCst);
     in_time("threads in a hungry process", || {
         for _ in 0..50 {
@@ -83,7 +83,7 @@ fn every_allocation_may_walk() {
                 thread::spawn(|| {
                     let mut registered = Vec::new();
                     for _ in 0..10 {
-                        let new = Shrinker::new("new").register(&LIST, greedy());
+                        let new = patient("new").register(&LIST, greedy());
                         registered.push(new.unwrap());
                     }
                     walk(&LIST, 0);
@@ -104,7 +104,7 @@ fn every_allocation_may_walk() {
 #[test]
 fn what_allocates_nothing() {
     let list = list();
-    let prepared = Shrinker::new("one").prepare(list, on_count(|| ())).unwrap();
+    let prepared = patient("one").prepare(list, on_count(|| ())).unwrap();
     let mut registration = None;
     assert_eq!(allocations(|| registration = Some(prepared.register())), 0);
     walk(list, 12);

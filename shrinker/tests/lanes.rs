@@ -33,7 +33,7 @@ fn in_lane(lane: Lane) -> Walk {
 fn each_lane_calls_its_own() {
     let list = list();
     let register = |name, lane| {
-        let spec = Shrinker::new(name).lane(lane);
+        let spec = patient(name).lane(lane);
         spec.register(list, on_count(|| ())).unwrap()
     };
     assert!(!list.has_async());
@@ -61,7 +61,7 @@ fn deferred_work_is_done_by_the_other_lane_too() {
             bytes: 0,
         },
     });
-    let _registration = Shrinker::new("held").register(list, cache).unwrap();
+    let _registration = patient("held").register(list, cache).unwrap();
     assert!(called(list, in_lane(Lane::Async)).is_empty());
     let hard = |lane| Walk {
         priority: 1,
@@ -187,7 +187,7 @@ fn nobody_hurries_in_the_async_lane() {
 fn classes_are_left_out() {
     let list = list();
     let register = |name, class| {
-        let spec = Shrinker::new(name).class(class);
+        let spec = patient(name).class(class);
         spec.register(list, on_count(|| ())).unwrap()
     };
     let registered = [

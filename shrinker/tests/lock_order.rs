@@ -45,11 +45,11 @@ fn allocated(class: &'static LockClass, without: u8) {
 fn an_inversion_is_seen_whichever_half_comes_first() {
     static ONE: LockClass = LockClass::new("one");
     static OTHER: LockClass = LockClass::new("other");
-    called(&ONE, Shrinker::new("waits"), true);
+    called(&ONE, patient("waits"), true);
     allocated(&OTHER, 0);
     assert!(!ONE.is_inverted() && !OTHER.is_inverted(), "one half each");
     allocated(&ONE, 0);
-    called(&OTHER, Shrinker::new("waits"), true);
+    called(&OTHER, patient("waits"), true);
     assert_inverted(&ONE);
     assert_inverted(&OTHER);
 }
@@ -62,13 +62,13 @@ fn what_cannot_deadlock_is_not_reported() {
     static ASYNC: LockClass = LockClass::new("async");
     static SPARED: LockClass = LockClass::new("spared");
     static GIVEN_BACK: LockClass = LockClass::new("given back");
-    called(&TRIED, Shrinker::new("tries"), false);
+    called(&TRIED, patient("tries"), false);
     allocated(&TRIED, 0);
-    called(&ASYNC, Shrinker::new("waits").lane(Lane::Async), true);
+    called(&ASYNC, patient("waits").lane(Lane::Async), true);
     allocated(&ASYNC, 0);
-    called(&SPARED, Shrinker::new("waits").class(3), true);
+    called(&SPARED, patient("waits").class(3), true);
     allocated(&SPARED, 1 << 3);
-    called(&GIVEN_BACK, Shrinker::new("waits"), true);
+    called(&GIVEN_BACK, patient("waits"), true);
     drop(CheckedMutex::new(&GIVEN_BACK, ()).lock());
     allocating(0);
     for class in [&TRIED, &ASYNC, &SPARED, &GIVEN_BACK] {
@@ -82,9 +82,9 @@ fn what_cannot_deadlock_is_not_reported() {
 #[test]
 fn a_walk_counts_as_an_allocation() {
     static CLASS: LockClass = LockClass::new("walked");
-    called(&CLASS, Shrinker::new("waits"), true);
+    called(&CLASS, patient("waits"), true);
     let (list, mutex) = (list(), CheckedMutex::new(&CLASS, ()));
-    let _other = Shrinker::new("other").register(list, on_count(|| ()));
+    let _other = patient("other").register(list, on_count(|| ()));
     let _held = mutex.lock().unwrap();
     walk(list, 12);
     assert_inverted(&CLASS);

@@ -18,7 +18,7 @@ fn the_last_pass_frees_everything() {
     for objects in (1..=300).chain([4095, 100_000]) {
         for seeks in [0, 1, 2, 5, 8, 32, u32::MAX] {
             let (list, pile) = (list(), Pile::leak(objects));
-            let spec = Shrinker::new("pile").seeks(seeks);
+            let spec = patient("pile").seeks(seeks);
             let _registration = spec.register(list, Front(pile)).unwrap();
             let report = walk_for_all(list);
             assert_eq!(pile.left(), 0, "{objects} objects, seeks {seeks}");
@@ -32,7 +32,7 @@ fn the_last_pass_frees_everything() {
 fn the_last_pass_frees_everything_whatever_the_batch() {
     for batch in [1, 3, 128, 5000, usize::MAX] {
         let (list, pile) = (list(), Pile::leak(1_000_000));
-        let spec = Shrinker::new("pile").batch(batch);
+        let spec = patient("pile").batch(batch);
         let _registration = spec.register(list, Front(pile)).unwrap();
         walk_for_all(list);
         assert_eq!(pile.left(), 0, "batch {batch}");
@@ -55,7 +55,7 @@ fn the_last_pass_gives_no_second_chance() {
         },
     };
     let list = list();
-    let _registration = Shrinker::new("marks").register(list, cache).unwrap();
+    let _registration = patient("marks").register(list, cache).unwrap();
     walk_for_all(list);
     assert_eq!(left.load(Ordering::SeqCst), 0);
 }
@@ -64,7 +64,7 @@ fn the_last_pass_gives_no_second_chance() {
 fn batches_are_kept() {
     for (batch, asked) in [(0, DEFAULT_BATCH), (1, 1), (50, 50), (5000, 2000)] {
         let (list, pile) = (list(), Pile::leak(1000));
-        let spec = Shrinker::new("pile").batch(batch);
+        let spec = patient("pile").batch(batch);
         let registration = spec.register(list, Front(pile)).unwrap();
         walk(list, 0);
         assert_eq!(pile.largest(), asked, "batch {batch}");
@@ -79,7 +79,7 @@ fn batches_are_kept() {
 fn objects_that_cost_nothing_go_first() {
     for priority in [0, 6, 12] {
         let (list, pile) = (list(), Pile::leak(1024));
-        let spec = Shrinker::new("pile").seeks(0);
+        let spec = patient("pile").seeks(0);
         let _registration = spec.register(list, Front(pile)).unwrap();
         walk(list, priority);
         assert_eq!(pile.left(), 512);
@@ -90,7 +90,7 @@ fn objects_that_cost_nothing_go_first() {
 #[test]
 fn deferred_work_is_kept_per_node_and_capped() {
     let list = list();
-    let spec = Shrinker::new("stop").node_aware(true);
+    let spec = patient("stop").node_aware(true);
     let cache = on_scan(1000, |ctl| match ctl.node() {
         0 => Scan::Stop,
         _ => Scan::Freed {
@@ -122,7 +122,7 @@ fn deferred_work_is_kept_per_node_and_capped() {
 #[test]
 fn deferred_work_is_carried_along() {
     let (list, pile) = (list(), Pile::leak(50));
-    let registration = Shrinker::new("small").register(list, Front(pile)).unwrap();
+    let registration = patient("small").register(list, Front(pile)).unwrap();
     for priority in (2..=12).rev() {
         walk(list, priority);
         assert_eq!(pile.left(), 50, "priority {priority}");
@@ -175,10 +175,10 @@ fn liars_do_not_hold_up_a_walk() {
         .flat_map(|lie| [(lie, 1), (lie, usize::MAX)])
     {
         // Late through no fault of its own, on a machine that stands still, it would be moved and not visited any more.
-        let spec = Shrinker::new("liar").batch(1).deadline(Duration::MAX);
+        let spec = patient("liar").batch(1);
         liars.push(spec.register(list, on_scan(count, lie)).unwrap());
     }
-    let honest = Shrinker::new("honest").deadline(Duration::MAX);
+    let honest = patient("honest");
     let _honest = honest.register(list, Front(pile)).unwrap();
     in_time("a walk over liars", move || {
         for priority in (0..=DEF_PRIORITY).rev() {
@@ -199,7 +199,7 @@ fn a_cache_that_cannot_say_is_passed_over() {
         count: |_: &ShrinkControl| Count::Unknown,
         scan: |_: &mut ShrinkControl| unreachable!("nothing was counted"),
     };
-    let registration = Shrinker::new("unknown").register(list, cache).unwrap();
+    let registration = patient("unknown").register(list, cache).unwrap();
     let report = walk_for_all(list);
     assert_eq!((report.visited, report.scanned), (1, 0));
     let stats = registration.stats();
@@ -214,7 +214,7 @@ fn the_lowest_value_goes_first() {
     assert_eq!(list.value_after(None), None);
     let (cheap, usual, dear) = (Pile::leak(1000), Pile::leak(1000), Pile::leak(1000));
     let register = |value, pile| {
-        let spec = Shrinker::new("pile").value(value);
+        let spec = patient("pile").value(value);
         spec.register(list, Front(pile)).unwrap()
     };
     let registered = [register(200, dear), register(1, cheap), register(0, usual)];
@@ -254,7 +254,7 @@ fn the_lowest_value_goes_first() {
 #[test]
 fn a_goal_lets_the_visitor_in_between() {
     let (list, pile) = (list(), Pile::leak(10_000));
-    let registration = Shrinker::new("pile").register(list, Front(pile)).unwrap();
+    let registration = patient("pile").register(list, Front(pile)).unwrap();
     let walk = Walk {
         priority: 0,
         goal: 4096,
@@ -284,18 +284,18 @@ fn a_goal_lets_the_visitor_in_between() {
 fn a_walk_ends_when_its_time_is_up() {
     let list = list();
     let slow = |_: &mut ShrinkControl| {
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(Duration::from_millis(25));
         Scan::Freed {
             objects: 0,
             bytes: 0,
         }
     };
-    let spec = Shrinker::new("slow").batch(1);
+    let spec = patient("slow").batch(1);
     let first = spec.register(list, on_scan(200, slow)).unwrap();
     let second = spec.register(list, on_scan(200, slow)).unwrap();
     let walk = Walk {
         priority: 0,
-        limit: Some(Duration::from_millis(20)),
+        limit: Some(Duration::from_millis(100)),
         ..Walk::default()
     };
     let report = list.walk(&walk, &mut |_| ControlFlow::Continue(()));

@@ -34,7 +34,7 @@ fn retire_does_not_wait() {
 /// An idle shrinker is complete at once; one that is waited for, when its callback returns.
 #[test]
 fn a_retirement_can_be_waited_for() {
-    let idle = Shrinker::new("idle").register(list(), on_count(|| ()));
+    let idle = patient("idle").register(list(), on_count(|| ()));
     let idle = idle.unwrap().retire();
     assert!(idle.is_complete());
     idle.wait().unwrap();
@@ -84,7 +84,7 @@ fn retiring_inside_its_own_callback_works_but_waiting_does_not() {
             *RETIRED.lock().unwrap() = Some(retirement);
         }
     });
-    *OWN.lock().unwrap() = Some(Shrinker::new("self").register(list, cache).unwrap());
+    *OWN.lock().unwrap() = Some(patient("self").register(list, cache).unwrap());
     let panics = in_time("the walk", move || {
         walk(list, 12);
         let retired = RETIRED.lock().unwrap();

@@ -68,7 +68,7 @@ fn register(list: &'static ShrinkerList) -> (Registration, Arc<AtomicBool>) {
         removed: removed.clone(),
     };
     REGISTERED.fetch_add(1, Ordering::SeqCst);
-    let registration = Shrinker::new("mortal").register(list, cache);
+    let registration = patient("mortal").register(list, cache);
     (registration.unwrap(), removed)
 }
 

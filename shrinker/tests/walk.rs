@@ -25,7 +25,7 @@ fn names(list: &ShrinkerList, n: usize) -> Vec<String> {
 }
 
 fn five(list: &'static ShrinkerList) -> Vec<Registration> {
-    let register = |name| Shrinker::new(name).register(list, on_count(|| ()));
+    let register = |name| patient(name).register(list, on_count(|| ()));
     let all = ["a", "b", "c", "d", "e"].map(|name| register(name).unwrap());
     all.into()
 }
@@ -67,9 +67,7 @@ fn cursor_rotates() {
 fn a_complete_walk_does_not_move_the_cursor() {
     let list = list();
     let registered = five(list);
-    let cheap = Shrinker::new("cheap")
-        .value(1)
-        .register(list, on_count(|| ()));
+    let cheap = patient("cheap").value(1).register(list, on_count(|| ()));
     assert_eq!(names(list, 2), ["a", "b"]);
     let walk = Walk {
         max_value: 1,
@@ -93,7 +91,7 @@ fn walk_is_bounded_by_its_start() {
                 NEW.lock().unwrap().push(new);
             }
         });
-        Shrinker::new("breeder").register(list, cache).unwrap()
+        patient("breeder").register(list, cache).unwrap()
     }
     let list = list();
     let first = breed(list);
@@ -116,11 +114,9 @@ fn node_aware_shrinkers_are_called_once_per_node_and_others_once() {
         scan: |_: &mut ShrinkControl| Scan::Stop,
     };
     let list = list();
-    let aware = Shrinker::new("aware").node_aware(true);
+    let aware = patient("aware").node_aware(true);
     let _aware = aware.register(list, cache("aware")).unwrap();
-    let _plain = Shrinker::new("plain")
-        .register(list, cache("plain"))
-        .unwrap();
+    let _plain = patient("plain").register(list, cache("plain")).unwrap();
     let run = |node, nodes| {
         let walk = Walk {
             node,
@@ -152,7 +148,7 @@ fn node_aware_shrinkers_are_called_once_per_node_and_others_once() {
 #[test]
 fn the_callers_own_node_comes_first() {
     let list = list();
-    let spec = Shrinker::new("aware").node_aware(true);
+    let spec = patient("aware").node_aware(true);
     let _registration = spec.register(list, on_count(|| ())).unwrap();
     let walk = Walk {
         node: 2,
@@ -173,9 +169,9 @@ fn the_callers_own_node_comes_first() {
 fn reports_add_up() {
     let list = list();
     let (one, two) = (Pile::leak(100), Pile::leak(1000));
-    let _one = Shrinker::new("one").register(list, Front(one)).unwrap();
-    let _two = Shrinker::new("two").register(list, Front(two)).unwrap();
-    let _stop = Shrinker::new("stop").register(list, on_scan(500, |_| Scan::Stop));
+    let _one = patient("one").register(list, Front(one)).unwrap();
+    let _two = patient("two").register(list, Front(two)).unwrap();
+    let _stop = patient("stop").register(list, on_scan(500, |_| Scan::Stop));
     let report = walk(list, 0);
     assert_eq!((report.visited, report.stopped), (3, 1));
     assert_eq!((report.objects, report.bytes), (1100, 1100 * 16));
@@ -207,7 +203,7 @@ fn a_walk_inside_a_walk_calls_nothing() {
                 assert_eq!(walk(list, 0), WalkReport::default());
             }
         });
-        Shrinker::new("walker").register(on, cache).unwrap()
+        patient("walker").register(on, cache).unwrap()
     };
     let registered: Vec<_> = [list; 8].into_iter().chain([other]).map(register).collect();
     let report = list.walk(&Walk::default(), &mut |_| {
@@ -239,7 +235,7 @@ fn for_each_shows_all_oldest_first() {
     let list = list();
     let mut registered = Vec::new();
     for n in 0..50 {
-        let spec = Shrinker::new(&format!("number {n}")).seeks(n).batch(7);
+        let spec = patient(&format!("number {n}")).seeks(n).batch(7);
         registered.push(spec.register(list, on_count(|| ())).unwrap());
     }
     let (mut seen, mut ids) = (Vec::new(), Vec::new());
@@ -263,6 +259,6 @@ fn for_each_shows_all_oldest_first() {
 fn long_names_are_cut_at_a_whole_character() {
     let list = list();
     let name = format!("{}{}", "n".repeat(31), "é");
-    let registration = Shrinker::new(&name).register(list, on_count(|| ()));
+    let registration = patient(&name).register(list, on_count(|| ()));
     assert_eq!(registration.unwrap().stats().name(), "n".repeat(31));
 }

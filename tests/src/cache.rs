@@ -9,6 +9,12 @@ use ebbmalloc::{Count, Mode, Registration, Scan, Shrink, ShrinkControl, Shrinker
 /// Bytes in a mebibyte.
 pub const MIB: usize = 1 << 20;
 
+/// A shrinker that is never too late: how long the machine stands still now and then has nothing to do with what most tests
+/// are about.
+pub fn patient(name: &str) -> Shrinker {
+    Shrinker::new(name).deadline(Duration::MAX)
+}
+
 /// A block by hand; freed on drop.
 #[derive(Debug)]
 pub struct Block(*mut u8);
@@ -84,12 +90,11 @@ impl Cache {
         self.scans.load(Ordering::Relaxed)
     }
 
-    /// Registers it. It is never too late: how fast the machine is has nothing to do with what it is for.
+    /// Registers it.
     ///
     /// # Panics
     /// When there is no memory for that.
     pub fn register(self: &Arc<Self>, spec: Shrinker) -> Registration {
-        let spec = spec.deadline(Duration::from_secs(100));
         ebbmalloc::register(spec, self.clone()).expect("memory")
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use ebb_tests::{Block, Cache, MIB, Random, alone, leave};
-use ebbmalloc::{Count, Scan, Shrink, ShrinkControl, Shrinker, Walk, raw};
+use ebb_tests::{Block, Cache, MIB, Random, alone, leave, patient};
+use ebbmalloc::{Count, Scan, Shrink, ShrinkControl, Walk, raw};
 
 #[test]
 fn refuses_exactly() {
@@ -59,7 +59,7 @@ fn reclaims_and_tries_again() {
     alone("reclaims_and_tries_again", || {
         leave(40 * MIB);
         let cache = Cache::new(10_000, 2048);
-        let registration = cache.register(Shrinker::new("test cache"));
+        let registration = cache.register(patient("test cache"));
         let big = Block::new(30 * MIB).expect("the cache makes room");
         assert!(cache.len() < 10_000);
         assert!(
@@ -95,7 +95,7 @@ fn no_failure_while_reclaimable_memory_would_do() {
             let cache = Cache::new(count, size);
             assert_eq!(cache.len(), count);
             let rest = exhaust(size);
-            let registration = cache.register(Shrinker::new("last").seeks(seeks));
+            let registration = cache.register(patient("last").seeks(seeks));
             let said = format!("seed {seed}: {count} objects of {size} bytes, seeks {seeks}");
             let half = (count * size).saturating_sub(512 << 10) / 2;
             if half > 0 && random.below(2) == 0 {
@@ -144,7 +144,7 @@ fn nested_allocation_uses_the_reserve() {
             AtomicUsize::new(0),
             AtomicBool::new(false),
         ));
-        let registration = ebbmalloc::register(Shrinker::new("nested"), counts.clone()).unwrap();
+        let registration = ebbmalloc::register(patient("nested"), counts.clone()).unwrap();
         ebbmalloc::purge();
         ebbmalloc::set_reserve(2 * MIB);
         ebbmalloc::set_budget(Some(ebbmalloc::backed() + 3 * MIB));
@@ -171,7 +171,7 @@ fn concurrent_register_unregister_reclaim() {
         leave(24 * MIB);
         let budget = ebbmalloc::budget().unwrap();
         let keeper = Cache::new(5_000, 2048);
-        let registration = keeper.register(Shrinker::new("keeper"));
+        let registration = keeper.register(patient("keeper"));
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             let workers: Vec<_> = (0..3)
@@ -198,7 +198,7 @@ fn concurrent_register_unregister_reclaim() {
                     while !stop.load(Ordering::Relaxed) {
                         let cache = Cache::new(random.below(200), 1 + random.below(3_000));
                         let registration =
-                            cache.register(Shrinker::new("brief").seeks(random.below(8) as u32));
+                            cache.register(patient("brief").seeks(random.below(8) as u32));
                         thread::yield_now();
                         drop(registration);
                         let scans = cache.scans();
@@ -242,9 +242,9 @@ fn panicking_callback_does_no_harm() {
     }
     alone("panicking_callback_does_no_harm", || {
         leave(24 * MIB);
-        let bad = ebbmalloc::register(Shrinker::new("panics"), Panics).unwrap();
+        let bad = ebbmalloc::register(patient("panics"), Panics).unwrap();
         let cache = Cache::new(5_000, 2048);
-        let good = cache.register(Shrinker::new("test cache"));
+        let good = cache.register(patient("test cache"));
         assert!(Block::new(20 * MIB).is_some());
         assert!(bad.stats().quarantined && !good.stats().quarantined);
     });

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ebb_tests::fork::forked;
-use ebb_tests::{Block, Cache, MIB, Random, in_both_modes, leave};
-use ebbmalloc::{EbbMalloc, Shrinker, raw};
+use ebb_tests::{Block, Cache, MIB, Random, in_both_modes, leave, patient};
+use ebbmalloc::{EbbMalloc, raw};
 
 #[global_allocator]
 static ALLOCATOR: EbbMalloc = EbbMalloc;
@@ -30,7 +30,7 @@ fn churn(seed: u64) {
 fn register_in_place() {
     let cache = Cache::new(0, 1);
     while !STOP.load(Ordering::Relaxed) {
-        drop(cache.register(Shrinker::new("here")));
+        drop(cache.register(patient("here")));
     }
 }
 
@@ -43,7 +43,7 @@ fn register(seed: u64) {
             let cache = Cache::new(0, size);
             let blocks: Vec<_> = (0..100).map_while(|_| Block::new(size)).collect();
             *cache.blocks.lock().unwrap() = blocks;
-            let registration = cache.register(Shrinker::new("brief"));
+            let registration = cache.register(patient("brief"));
             drop(Block::new(4 * MIB));
             drop(registration);
         });
@@ -63,7 +63,7 @@ fn everything() -> u8 {
     }
     // Far more than fits into the holes between objects of the parent's, which pin their slabs if their cache is locked.
     let cache = Cache::new(20_000, 1000);
-    let registration = cache.register(Shrinker::new("the child's").value(0));
+    let registration = cache.register(patient("the child's").value(0));
     leave(2 * MIB);
     assert!(Block::new(5 * MIB).is_some());
     assert!(cache.len() < 20_000 && cache.scans() > 0);
@@ -82,7 +82,7 @@ fn a_child_can_do_everything() {
         let cache = Cache::new(0, 1000);
         // It must not grow while it is locked: nothing could be reclaimed from it then.
         cache.blocks.lock().unwrap().reserve(30 * 4000);
-        let registration = cache.register(Shrinker::new("cache"));
+        let registration = cache.register(patient("cache"));
         ebbmalloc::set_reports(false);
         leave(40 * MIB);
         let mut threads: Vec<_> = (0..3)

@@ -1,8 +1,8 @@
 //! The check of locks, through the whole allocator: a deadlock in waiting is reported although there is memory enough.
 
-use ebb_tests::{Block, MIB, alone_saying};
+use ebb_tests::{Block, MIB, alone_saying, patient};
 use ebbmalloc::lock_order::{CheckedMutex, LockClass};
-use ebbmalloc::{Count, Scan, Shrink, ShrinkControl, Shrinker};
+use ebbmalloc::{Count, Scan, Shrink, ShrinkControl};
 
 static BAD: LockClass = LockClass::new("bad blocks");
 static GOOD: LockClass = LockClass::new("good blocks");
@@ -42,7 +42,7 @@ fn an_inversion_is_reported_without_a_deadlock() {
     let said = alone_saying("an_inversion_is_reported_without_a_deadlock", || {
         for (class, waits) in [(&BAD, true), (&GOOD, false)] {
             let cache = Cache::leak(class, waits);
-            let _registration = ebbmalloc::register(Shrinker::new("cache"), cache).unwrap();
+            let _registration = ebbmalloc::register(patient("cache"), cache).unwrap();
             let walk = ebbmalloc::Walk::default();
             ebbmalloc::shrinkers().walk(&walk, &mut |_| std::ops::ControlFlow::Continue(()));
             for _ in 0..2 {

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use ebb_tests::c::scratch;
 use ebb_tests::numa::{Block, on_cpu};
-use ebb_tests::{alone_in, in_both_modes_with};
+use ebb_tests::{alone_in, in_both_modes_with, patient};
 use ebbmalloc::{
-    Count, Lane, Mode, NodeStats, NumaPolicy, Scan, Shrink, ShrinkControl, Shrinker, SlabBox,
-    SlabCache, mode, raw,
+    Count, Lane, Mode, NodeStats, NumaPolicy, Scan, Shrink, ShrinkControl, SlabBox, SlabCache,
+    mode, raw,
 };
 
 const MIB: usize = 1 << 20;
@@ -383,7 +383,7 @@ fn what_a_request_frees_on_its_node_is_its_own() {
             blocks: Mutex::new(blocks),
             thefts: AtomicUsize::new(0),
         }));
-        let _registration = ebbmalloc::register(Shrinker::new("robbed"), cache).unwrap();
+        let _registration = ebbmalloc::register(patient("robbed"), cache).unwrap();
         let block = Block::on_node(4 * MIB, 40);
         assert_eq!(cache.thefts.load(Ordering::Relaxed), 0);
         assert!(block.is_some());
@@ -436,7 +436,7 @@ fn what_another_took_is_freed_again() {
             blocks: Mutex::new(blocks),
             stolen: Mutex::default(),
         }));
-        let spec = Shrinker::new("slow").lane(Lane::Async);
+        let spec = patient("slow").lane(Lane::Async);
         let _registration = ebbmalloc::register(spec, cache).unwrap();
         let start = Instant::now();
         let served = Block::on_node(2 * MIB, 40).is_some();

@@ -196,7 +196,7 @@ fn connect(port: u16) -> TcpStream {
     loop {
         match TcpStream::connect(("127.0.0.1", port)) {
             Ok(stream) => return stream,
-            Err(error) if start.elapsed() > Duration::from_secs(20) => {
+            Err(error) if start.elapsed() > Duration::from_secs(100) => {
                 panic!("the server does not answer: {error}")
             }
             Err(_) => thread::sleep(Duration::from_millis(20)),

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use ebb_tests::numa::{affinity, pin};
-use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave};
-use ebbmalloc::{Count, Scan, Shrink, ShrinkControl, Shrinker};
+use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave, patient};
+use ebbmalloc::{Count, Scan, Shrink, ShrinkControl};
 
 /// Seen to fail with all values walked at once: both caches gave.
 #[test]
@@ -17,8 +17,8 @@ fn what_is_worth_little_goes_first() {
     alone("what_is_worth_little_goes_first", || {
         leave(40 * MIB);
         let (dear, cheap) = (Cache::new(9_000, 2048), Cache::new(9_000, 2048));
-        let _dear = dear.register(Shrinker::new("dear").value(7));
-        let _cheap = cheap.register(Shrinker::new("cheap").value(1));
+        let _dear = dear.register(patient("dear").value(7));
+        let _cheap = cheap.register(patient("cheap").value(1));
         let first = Block::new(12 * MIB).expect("the cheap one makes room");
         assert_eq!(dear.len(), 9_000);
         assert!(cheap.len() < 9_000);
@@ -37,7 +37,7 @@ fn equal_caches_give_equal_shares() {
         let caches = caches.map(|(count, size)| (Cache::new(count, size), size));
         let registered = caches
             .each_ref()
-            .map(|(cache, _)| cache.register(Shrinker::new("equal")));
+            .map(|(cache, _)| cache.register(patient("equal")));
         let mut taken = Vec::new();
         // Request after request, as far as half of what they have.
         while registered.iter().map(|one| one.stats().bytes).sum::<u64>() < 18 << 20 {
@@ -58,7 +58,7 @@ fn the_excess_is_bounded_and_counted() {
         pin(affinity()[0]);
         leave(64 * MIB);
         let cache = Cache::new(usize::MAX, 32 << 10);
-        let registration = cache.register(Shrinker::new("cache"));
+        let registration = cache.register(patient("cache"));
         for size in [100_000, MIB, 8 * MIB, 3 * MIB] {
             let before = registration.stats().bytes;
             let excess = ebbmalloc::stats().reclaim.bytes_excess;
@@ -99,7 +99,7 @@ fn threads_that_fail_together_are_all_served() {
         let caches = [Cache::new(8_000, 3_000), Cache::new(usize::MAX, 3_000)];
         let _registered = caches
             .each_ref()
-            .map(|cache| ebbmalloc::register(Shrinker::new("cache"), Slow(cache.clone())).unwrap());
+            .map(|cache| ebbmalloc::register(patient("cache"), Slow(cache.clone())).unwrap());
         let (start, refused) = (Barrier::new(THREADS), AtomicUsize::new(0));
         thread::scope(|scope| {
             for thread in 0..THREADS {
@@ -140,7 +140,7 @@ fn no_credit_is_left_behind() {
         let before = ebbmalloc::backed();
         for _ in 0..3 {
             let cache = Cache::new(usize::MAX, 3_000);
-            let registration = cache.register(Shrinker::new("cache"));
+            let registration = cache.register(patient("cache"));
             thread::scope(|scope| {
                 for _ in 0..4 {
                     scope.spawn(|| {
@@ -203,7 +203,7 @@ fn a_failure_is_reported_once_in_a_while() {
         leave(8 * MIB);
         let held: Vec<_> = (0..1000).map(|_| Block::new(3_000)).collect();
         let cache = Cache::new(20, 1000);
-        let _registration = cache.register(Shrinker::new("thumbnails"));
+        let _registration = cache.register(patient("thumbnails"));
         for _ in 0..100 {
             assert!(Block::new(30 * MIB).is_none());
         }

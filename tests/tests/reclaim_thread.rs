@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave};
+use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave, patient};
 use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker};
 
 /// A cache as they are on the market: `scan` blocks on the lock and allocates.
@@ -37,7 +37,7 @@ fn blocking() -> (Arc<Blocking>, ebbmalloc::Registration) {
         blocks: Mutex::new(blocks(usize::MAX, 10_000)),
         threads: Mutex::default(),
     });
-    let spec = Shrinker::new("blocking").lane(Lane::Async);
+    let spec = patient("blocking").lane(Lane::Async);
     let registration = ebbmalloc::register(spec, cache.clone()).unwrap();
     (cache, registration)
 }
@@ -101,7 +101,7 @@ fn a_stuck_reclaim_thread_is_not_waited_for() {
             let _held = cache.blocks.lock().unwrap();
             let start = Instant::now();
             assert!(Block::new(2 * MIB).is_none());
-            assert!(start.elapsed() < Duration::from_secs(5));
+            assert!(start.elapsed() < Duration::from_secs(60));
         }
         assert!(Block::new(2 * MIB).is_some(), "now it is free");
     });

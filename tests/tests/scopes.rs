@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use ebb_tests::{Block, Cache, MIB, alone, blocks, leave};
+use ebb_tests::{Block, Cache, MIB, alone, blocks, leave, patient};
 use ebbmalloc::{
     Count, Lane, Mode, Scan, Shrink, ShrinkControl, Shrinker, mode, no_reclaim, no_shrinker,
 };
@@ -24,7 +24,7 @@ fn full(spec: Shrinker) -> (Arc<Cache>, ebbmalloc::Registration) {
 #[test]
 fn no_reclaim_takes_the_reserve_or_fails() {
     alone("no_reclaim_takes_the_reserve_or_fails", || {
-        let (cache, _registration) = full(Shrinker::new("cache"));
+        let (cache, _registration) = full(patient("cache"));
         ebbmalloc::set_reserve(MIB);
         ebbmalloc::set_budget(Some(ebbmalloc::backed() + MIB));
         {
@@ -49,7 +49,7 @@ fn no_reclaim_takes_the_reserve_or_fails() {
 #[test]
 fn no_shrinker_leaves_out_a_class() {
     alone("no_shrinker_leaves_out_a_class", || {
-        let (cache, _registration) = full(Shrinker::new("three").class(3));
+        let (cache, _registration) = full(patient("three").class(3));
         {
             let _scope = no_shrinker(3);
             assert!(Block::new(2 * MIB).is_none());
@@ -63,7 +63,7 @@ fn no_shrinker_leaves_out_a_class() {
 #[test]
 fn no_wait_fails_at_once() {
     alone("no_wait_fails_at_once", || {
-        let (cache, _registration) = full(Shrinker::new("cache"));
+        let (cache, _registration) = full(patient("cache"));
         let scope = mode(Mode::NoWait);
         assert!(Block::new(2 * MIB).is_none());
         let stats = ebbmalloc::stats().reclaim;
@@ -92,8 +92,8 @@ fn each_mode_tries_less_hard() {
     alone("each_mode_tries_less_hard", || {
         ebbmalloc::set_reports(false);
         let busy = Arc::new(Busy(AtomicUsize::new(0), thread::current().id()));
-        let _busy = ebbmalloc::register(Shrinker::new("busy"), busy.clone()).unwrap();
-        let asynchronous = Cache::new(0, 1).register(Shrinker::new("empty").lane(Lane::Async));
+        let _busy = ebbmalloc::register(patient("busy"), busy.clone()).unwrap();
+        let asynchronous = Cache::new(0, 1).register(patient("empty").lane(Lane::Async));
         let _notifier = ebbmalloc::on_last_chance("useless", |_| 0).unwrap();
         leave(3 * MIB);
         // More than the budget would not be reclaimed for.
@@ -157,8 +157,7 @@ fn a_callback_allocates_in_every_size_from_the_reserve() {
                 depth: AtomicUsize::new(0),
                 served: AtomicUsize::new(0),
             });
-            let registration =
-                ebbmalloc::register(Shrinker::new("greedy"), greedy.clone()).unwrap();
+            let registration = ebbmalloc::register(patient("greedy"), greedy.clone()).unwrap();
             ebbmalloc::purge();
             ebbmalloc::set_reserve(4 * MIB);
             ebbmalloc::set_budget(Some(ebbmalloc::backed() + 5 * MIB));

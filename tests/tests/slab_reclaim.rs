@@ -7,10 +7,8 @@ use std::thread;
 
 use ebb_tests::fork::forked;
 use ebb_tests::numa::{affinity, pin};
-use ebb_tests::{Block, MIB, Random, alone, blocks, leave};
-use ebbmalloc::{
-    Count, EbbMalloc, Scan, Shrink, ShrinkControl, Shrinker, SlabBox, SlabCache, Sparsest, raw,
-};
+use ebb_tests::{Block, MIB, Random, alone, blocks, leave, patient};
+use ebbmalloc::{Count, EbbMalloc, Scan, Shrink, ShrinkControl, SlabBox, SlabCache, Sparsest, raw};
 
 #[global_allocator]
 static ALLOCATOR: EbbMalloc = EbbMalloc;
@@ -86,7 +84,7 @@ fn an_allocation_reclaims_before_it_fails() {
         assert!(!pages.insert(2), "and no more");
         // Room for the registration.
         pages.index.lock().unwrap().clear();
-        let registration = ebbmalloc::register(Shrinker::new("pages"), pages.clone());
+        let registration = ebbmalloc::register(patient("pages"), pages.clone());
         let registration = registration.unwrap();
         for n in 0..20_000 {
             assert!(pages.insert(n as u8), "{n}");

@@ -2,8 +2,8 @@
 //! that a sandbox forbids.
 
 use ebb_tests::fork::forked;
-use ebb_tests::{Block, Cache, MIB, in_both_modes, leave};
-use ebbmalloc::{Shrinker, raw};
+use ebb_tests::{Block, Cache, MIB, in_both_modes, leave, patient};
+use ebbmalloc::raw;
 
 /// Sizes and alignments beyond the address space, and sizes beyond the budget: null at once. Seen to fail (the cache was
 /// emptied) with `is_hopeless` always false, with `MAX_SIZE` all that the language allows, and with realloc not looking
@@ -12,7 +12,7 @@ use ebbmalloc::{Shrinker, raw};
 fn no_cache_is_emptied_in_vain() {
     in_both_modes("no_cache_is_emptied_in_vain", || {
         let cache = Cache::new(100, MIB);
-        let registration = cache.register(Shrinker::new("cache"));
+        let registration = cache.register(patient("cache"));
         let (small, mapped) = (raw::alloc(100), raw::alloc(8 * MIB));
         let refuse = |size: usize| {
             assert!(raw::alloc(size).is_null(), "{size:#x}");
@@ -75,7 +75,7 @@ fn caches_make_room_under_the_systems_limit() {
                 let cache = Cache::new(300 * MIB / size, size);
                 let full = cache.len();
                 assert!(full < 200 * MIB / size);
-                let registration = cache.register(Shrinker::new("cache"));
+                let registration = cache.register(patient("cache"));
                 assert!(Block::new(request).is_some());
                 let freed = full - cache.len();
                 assert!(freed > 0 && freed < full, "{freed} of {full} freed");
@@ -127,7 +127,7 @@ fn forbid(call: libc::c_long) -> bool {
 fn a_sandbox_does_no_harm() {
     in_both_modes("a_sandbox_does_no_harm", || {
         let cache = Cache::new(20_000, 1000);
-        let registration = cache.register(Shrinker::new("cache"));
+        let registration = cache.register(patient("cache"));
         ebbmalloc::purge();
         assert!(forbid(libc::SYS_membarrier), "no filters here");
         leave(8 * MIB);

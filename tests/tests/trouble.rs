@@ -1,12 +1,11 @@
 //! Torture mode, as `EBB_TORTURE` asks for it. Each test has a process of its own.
 
-use ebb_tests::{Block, Cache, alone_in};
-use ebbmalloc::Shrinker;
+use ebb_tests::{Block, Cache, alone_in, patient};
 
 /// Allocates on the slow path again and again, and writes what a cache has left each time.
 fn run() {
     let cache = Cache::new(20_000, 100);
-    let _registration = cache.register(Shrinker::new("victim"));
+    let _registration = cache.register(patient("victim"));
     for _ in 0..100 {
         let block = Block::new(300_000);
         assert!(block.is_some());

@@ -14,6 +14,12 @@ use ebb_shrinker::{
 /// Long enough for anything that is not stuck.
 pub const PATIENCE: Duration = Duration::from_secs(100);
 
+/// A shrinker that is never too late: how long the machine stands still now and then has nothing to do with what most tests
+/// are about.
+pub fn patient(name: &str) -> Shrinker {
+    Shrinker::new(name).deadline(Duration::MAX)
+}
+
 /// A list of its own for each test.
 pub fn list() -> &'static ShrinkerList {
     Box::leak(Box::default())
@@ -214,7 +220,7 @@ impl HeldUp {
             calls.fetch_add(1, Ordering::SeqCst);
             stand();
         });
-        let registration = Shrinker::new("slow").register(list, cache).unwrap();
+        let registration = patient("slow").register(list, cache).unwrap();
         let walker = thread::spawn(move || walk(list, 12));
         arrivals.recv_timeout(PATIENCE).unwrap();
         Self {

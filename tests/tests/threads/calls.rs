@@ -5,10 +5,8 @@ use std::fmt::{self, Write};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ebb_tests::MIB;
-use ebbmalloc::{
-    Count, EbbMalloc, Registration, Scan, Shrink, ShrinkControl, Shrinker, StatsFormat, raw,
-};
+use ebb_tests::{MIB, patient};
+use ebbmalloc::{Count, EbbMalloc, Registration, Scan, Shrink, ShrinkControl, StatsFormat, raw};
 
 /// What every call is given a block of.
 const LAYOUT: Layout = match Layout::from_size_align(3000, 16) {
@@ -30,7 +28,7 @@ impl Shrink for Nothing {
 }
 
 fn register() -> Option<Registration> {
-    ebbmalloc::register(Shrinker::new("brief"), Nothing).ok()
+    ebbmalloc::register(patient("brief"), Nothing).ok()
 }
 
 /// One of a thread's two calls, and what it may use.

@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Barrier, OnceLock};
 
 use ebb_tests::thread::Bare;
-use ebb_tests::{Block, Cache, MIB, in_both_modes, leave, resident};
-use ebbmalloc::{EbbMalloc, RegisterError, Shrinker, raw};
+use ebb_tests::{Block, Cache, MIB, in_both_modes, leave, patient, resident};
+use ebbmalloc::{EbbMalloc, RegisterError, raw};
 
 use calls::{CALLS, Hand, Nothing, WALKS};
 
@@ -126,7 +126,7 @@ fn every_call_as_the_first_and_the_last_of_a_thread() {
         key();
         leave(40 * MIB);
         let cache = Cache::new(0, MIB);
-        let registration = cache.register(Shrinker::new("cache"));
+        let registration = cache.register(patient("cache"));
         let settled = |cache: &Cache| {
             while cache.blocks.lock().unwrap().pop().is_some() {}
             ebbmalloc::purge();
@@ -184,10 +184,10 @@ fn a_used_up_budget_ends_no_thread() {
         let mut barrier = Barrier::new(THREADS);
         leave(4 * MIB);
         ebbmalloc::set_reserve(0);
-        let registration = Cache::new(0, 1).register(Shrinker::new("empty"));
+        let registration = Cache::new(0, 1).register(patient("empty"));
         exhaust(&mut blocks);
         assert!(matches!(
-            ebbmalloc::register(Shrinker::new("too late"), Nothing),
+            ebbmalloc::register(patient("too late"), Nothing),
             Err(RegisterError::OutOfMemory)
         ));
         let with = &raw mut barrier;
