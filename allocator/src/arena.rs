@@ -25,6 +25,7 @@ use crate::lock::Lock;
 use crate::os;
 use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Pages, Unit};
+use crate::tide::Tide;
 use crate::topology;
 use crate::units::{ALL, Units, find_run, run_at};
 
@@ -41,6 +42,8 @@ pub(crate) struct Arena {
     units: Lock<Units>,
     /// What is backed on this node: the arena, and mappings.
     pub(crate) account: Account,
+    /// What the program gives back and takes again here, in the arena and in mappings.
+    pub(crate) tide: Tide,
     /// Bytes committed.
     committed: AtomicUsize,
     /// Bytes committed and free.
@@ -55,6 +58,7 @@ impl Arena {
         Self {
             units: Lock::new(Units::new()),
             account: Account::new(),
+            tide: Tide::new(),
             committed: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             runs: AtomicUsize::new(0),
@@ -110,6 +114,9 @@ impl Arena {
         here.free &= !run;
         here.dirty |= run;
         units.relist(unit);
+        if added > 0 {
+            self.tide.flow(added);
+        }
         // Relaxed, all: see `usage`. Added first, so that nothing falls below zero.
         self.runs.fetch_add(1, Ordering::Relaxed);
         self.committed.fetch_add(added, Ordering::Relaxed);
@@ -155,7 +162,7 @@ impl Arena {
         } else {
             let limit = self.limit(elsewhere);
             if idle > limit {
-                self.purge(limit - limit / 8);
+                self.ebb(limit - limit / 8);
             }
         }
     }
@@ -165,15 +172,21 @@ impl Arena {
         let (committed, idle) = self.usage();
         let in_use = committed.saturating_sub(idle + elsewhere);
         let floor = topology::machine().share(keep::keep());
-        keep::bound(floor, in_use).saturating_sub(elsewhere)
+        keep::bound(floor, in_use, || self.tide.height()).saturating_sub(elsewhere)
     }
 
-    /// Purges idle units until at most `keep` bytes are free and committed.
-    pub(crate) fn purge(&self, keep: usize) {
+    /// As [`Arena::purge`], of what may be wanted again.
+    pub(crate) fn ebb(&self, keep: usize) {
+        self.tide.ebb(self.purge(keep));
+    }
+
+    /// Purges idle units until at most `keep` bytes are free and committed. How many bytes.
+    pub(crate) fn purge(&self, keep: usize) -> usize {
+        let mut purged = 0;
         // Relaxed: see `usage`.
         while self.idle.load(Ordering::Relaxed) > keep {
             let mut units = self.units.lock();
-            let Some(unit) = units.warmest() else { return };
+            let Some(unit) = units.warmest() else { break };
             let here = units.get(unit);
             let whole = here.free == ALL;
             let taken = if whole {
@@ -190,9 +203,11 @@ impl Arena {
             let start = units.get(unit).start;
             drop(units);
             if !self.purge_taken(unit, start, taken, paid) {
-                return;
+                break;
             }
+            purged += paid.count_ones() as usize * SLICE;
         }
+        purged
     }
 
     /// Purges the `paid` slices of a unit whose `taken` slices are marked as handed out, and frees them again. Whether

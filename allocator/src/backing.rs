@@ -52,6 +52,9 @@ fn charge(of: Option<usize>, old: usize, new: usize) -> bool {
     let fits = |node: &Node| budget::charge_node(&node.arena.account, more(node));
     let charged = node::all().iter().take_while(|node| fits(node)).count();
     if charged == node::all().len() && budget::charge(new.saturating_sub(old)) {
+        node::all()
+            .iter()
+            .for_each(|node| node.arena.tide.flow(more(node)));
         return true;
     }
     let charged = &node::all()[..charged];

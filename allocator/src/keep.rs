@@ -5,29 +5,42 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::budget;
 use crate::config::{KEEP_FLOOR, KEEP_PART};
 
-static FLOOR: AtomicUsize = AtomicUsize::new(KEEP_FLOOR);
+// Relaxed, everywhere in this file: a figure.
+
+/// One more than what was set; 0 when nothing was.
+static SET: AtomicUsize = AtomicUsize::new(0);
 
 /// Sets how many bytes of freed memory are kept for reuse in any case; more is only kept up to an eighth of what is in use.
-/// Unless set it is 13 MiB.
 ///
-/// A program that empties and fills again more than that pays for it with page faults, and is faster with more; 0 keeps
-/// the process as small as can be. What is kept already stays until something is freed or [`purge`](crate::purge) is
-/// called. Under a budget what is kept counts, and is given back before any shrinker is asked.
+/// Unless that is set it is 13 MiB, and without a budget also as much as the program was seen to take again within a
+/// second after it was given back (half as much with every second that passes). A program that empties and fills more
+/// than is kept pays for it with page faults, and is faster with more; 0 keeps the process as small as can be. What is
+/// kept already stays until something is freed or [`purge`](crate::purge) is called. Under a budget what is kept counts,
+/// and is given back before any shrinker is asked.
 pub fn set_keep(bytes: usize) {
-    // Relaxed: a figure.
-    FLOOR.store(bytes, Ordering::Relaxed);
+    SET.store(bytes.saturating_add(1), Ordering::Relaxed);
 }
 
 /// Bytes of freed memory that are kept for reuse in any case, see [`set_keep`].
 #[must_use]
 pub fn keep() -> usize {
-    // Relaxed: a figure.
-    FLOOR.load(Ordering::Relaxed)
+    set().unwrap_or(KEEP_FLOOR)
 }
 
-/// Bytes that may be kept where so many are in use. `floor` is [`keep`], or a node's share of it.
-pub(crate) fn bound(floor: usize, in_use: usize) -> usize {
-    floor.max(in_use / KEEP_PART)
+fn set() -> Option<usize> {
+    SET.load(Ordering::Relaxed).checked_sub(1)
+}
+
+/// Bytes that may be kept where so many are in use. `floor` is [`keep`], or a node's share of it; `tide` is asked for what
+/// the program swings by if that counts.
+pub(crate) fn bound(floor: usize, in_use: usize, tide: impl FnOnce() -> usize) -> usize {
+    let bound = floor.max(in_use / KEEP_PART);
+    // With a budget each page counts, and what is kept would look like pressure.
+    if set().is_some() || budget::get().is_some() {
+        return bound;
+    }
+    bound.max(tide())
 }

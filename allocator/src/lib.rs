@@ -87,9 +87,10 @@
 //! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `scope`, `hooks` |
 //! | | `distances` |
 //! | | `topology` |
-//! | accounting | `level`, `torture`, `keep` |
+//! | accounting | `level`, `torture`, `tide` |
 //! | | `account` |
 //! | | `budget` |
+//! | | `keep` |
 //! | memory | `slab`, `sheaf`, `spare` |
 //! | | `span_map` |
 //! | | `units`, `pool`, `blocks`, `empties` |
@@ -176,6 +177,7 @@ mod stats;
 mod sysfs;
 mod tables;
 mod tally;
+mod tide;
 mod topology;
 mod torture;
 mod units;

@@ -106,18 +106,28 @@ pub(crate) fn free(start: usize) -> bool {
         return false;
     };
     BYTES.fetch_sub(mapping.len, Ordering::Relaxed);
-    let keep = mapping.len >= UNIT && !budget::reclaiming() && make_room(mapping);
-    let surplus = if keep {
+    if mapping.len < UNIT || budget::reclaiming() {
+        give_back(mapping);
+    } else if make_room(mapping) {
         let mut mappings = MAPPINGS.lock();
-        let surplus = mappings.spares.push(mapping);
+        let crowding = mappings.spares.push(mapping);
         mappings.note_spares();
-        surplus
+        drop(mappings);
+        crowding.into_iter().for_each(give_back);
     } else {
-        Some(mapping)
-    };
-    surplus.into_iter().for_each(give_back);
+        ebb(mapping);
+    }
     trim();
     true
+}
+
+/// Unmaps what there is no room for.
+fn ebb(mapping: Mapping) {
+    let part = |node: &Node| part(mapping.len, mapping.node, node.number());
+    node::all()
+        .iter()
+        .for_each(|node| node.arena.tide.ebb(part(node)));
+    give_back(mapping);
 }
 
 /// Whether this mapping may be kept. Purges what its node's arena keeps to make room, if nobody asked the arena for
@@ -130,14 +140,20 @@ fn make_room(mapping: Mapping) -> bool {
         && mapping.len <= bound(node::balance().0)
     {
         let arena = &node::node(node).arena;
-        arena.purge(arena.usage().1.saturating_sub(missing));
+        arena.ebb(arena.usage().1.saturating_sub(missing));
     }
     mapping.len <= limit()
 }
 
 /// Bytes that may be kept in all when the nodes have so many in use.
 fn bound(in_nodes: usize) -> usize {
-    keep::bound(keep::keep(), in_nodes + bytes())
+    let tide = || {
+        node::all()
+            .iter()
+            .map(|node| node.arena.tide.height())
+            .sum()
+    };
+    keep::bound(keep::keep(), in_nodes + bytes(), tide)
 }
 
 /// Bytes of spares that may be kept: what the bound on all that is kept leaves, beside what the nodes keep.
@@ -149,24 +165,24 @@ fn limit() -> usize {
 /// Unmaps spares until no more than may be are kept. One load when there are none.
 pub(crate) fn trim() {
     if spare_bytes() > 0 {
-        shed(limit(), None);
+        shed(limit(), None, ebb);
     }
 }
 
 /// Unmaps all spares, or those that lie on one node.
 pub(crate) fn purge(only: Option<usize>) {
-    shed(0, only);
+    shed(0, only, give_back);
 }
 
-/// Unmaps spares, or those on one node, oldest first, until at most `keep` bytes are left.
-fn shed(keep: usize, only: Option<usize>) {
+/// Unmaps spares, or those on one node, oldest first, with `unmap`, until at most `keep` bytes are left.
+fn shed(keep: usize, only: Option<usize>, unmap: fn(Mapping)) {
     while spare_bytes() > keep {
         let mut mappings = MAPPINGS.lock();
         let oldest = mappings.spares.pop(only);
         mappings.note_spares();
         drop(mappings);
         let Some(oldest) = oldest else { return };
-        give_back(oldest);
+        unmap(oldest);
     }
 }
 

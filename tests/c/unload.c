@@ -26,15 +26,17 @@ static void *load_and_unload(void *unused) {
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     CHECK(plugin != NULL);
     void *(*begin)(void), *(*allocate)(size_t), (*set_budget)(size_t);
-    size_t (*end)(void), (*backed)(void);
+    size_t (*end)(void), (*backed)(void), (*purge)(void);
     void (*release)(void *);
     FUNCTION(begin, plugin, "plugin_begin");
     FUNCTION(end, plugin, "plugin_end");
     FUNCTION(allocate, plugin, "ebb_malloc");
     FUNCTION(release, plugin, "ebb_free");
     FUNCTION(backed, plugin, "ebb_backed");
+    FUNCTION(purge, plugin, "ebb_purge");
     FUNCTION(set_budget, plugin, "ebb_set_budget");
     char *kept = begin();
+    purge(); /* what the last round left would do otherwise */
     set_budget(backed() + (8 << 20));
     void *large = allocate(30 << 20); /* the plugin's cache makes room */
     CHECK(large != NULL && end() < 64);
