@@ -28,7 +28,7 @@ use crate::span_map::{self, Tag};
 use crate::topology;
 
 /// Classes that are asked at once for room in the barns.
-const TRIES: usize = 8;
+const TRIES: usize = 2;
 
 /// One NUMA node.
 pub(crate) struct Node {
@@ -199,13 +199,14 @@ impl Node {
         } else {
             self.flush_unused()
         };
-        let mut pool = self.classes[class].0.lock();
-        if pool.barn.len() < SHAPES[class].barn && self.has_room() {
-            self.barns.fetch_add(sheaf_bytes(class), Ordering::Relaxed);
-            pool.barn.push(sheaf);
-            return emptied;
+        if self.has_room() {
+            let mut pool = self.classes[class].0.lock();
+            if pool.barn.len() < SHAPES[class].barn {
+                self.barns.fetch_add(sheaf_bytes(class), Ordering::Relaxed);
+                pool.barn.push(sheaf);
+                return emptied;
+            }
         }
-        drop(pool);
         self.put(class, sheaf.objects(class));
         emptied
             .into_iter()
@@ -226,7 +227,10 @@ impl Node {
         for _ in 0..TRIES {
             // Relaxed: any class will do.
             let class = self.asked.fetch_add(1, Ordering::Relaxed) % LAST + 1;
-            let unused = self.classes[class].0.lock().pop_unused();
+            let unused = self.classes[class]
+                .0
+                .try_lock()
+                .and_then(|mut pool| pool.pop_unused());
             if let Some(full) = unused {
                 self.barns.fetch_sub(sheaf_bytes(class), Ordering::Relaxed);
                 self.put(class, full.objects(class));
