@@ -172,7 +172,8 @@ impl Arena {
         let (committed, idle) = self.usage();
         let in_use = committed.saturating_sub(idle + elsewhere);
         let floor = topology::machine().share(keep::keep());
-        keep::bound(floor, in_use, || self.tide.height()).saturating_sub(elsewhere)
+        keep::bound(idle + elsewhere, floor, in_use, || self.tide.height())
+            .saturating_sub(elsewhere)
     }
 
     /// As [`Arena::purge`], of what may be wanted again.

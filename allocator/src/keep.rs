@@ -34,12 +34,17 @@ fn set() -> Option<usize> {
     SET.load(Ordering::Relaxed).checked_sub(1)
 }
 
-/// Bytes that may be kept where so many are in use. `floor` is [`keep`], or a node's share of it; `tide` is asked for what
-/// the program swings by if that counts.
-pub(crate) fn bound(floor: usize, in_use: usize, tide: impl FnOnce() -> usize) -> usize {
+/// Bytes that may be kept where so many are in use, if `kept` are. `floor` is [`keep`], or a node's share of it; `tide` is
+/// asked for what the program swings by if that counts.
+pub(crate) fn bound(
+    kept: usize,
+    floor: usize,
+    in_use: usize,
+    tide: impl FnOnce() -> usize,
+) -> usize {
     let bound = floor.max(in_use / KEEP_PART);
     // With a budget each page counts, and what is kept would look like pressure.
-    if set().is_some() || budget::get().is_some() {
+    if kept <= bound || set().is_some() || budget::get().is_some() {
         return bound;
     }
     bound.max(tide())

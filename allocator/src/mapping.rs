@@ -133,39 +133,39 @@ fn ebb(mapping: Mapping) {
 /// Whether this mapping may be kept. Purges what its node's arena keeps to make room, if nobody asked the arena for
 /// memory since a large block lacked room last: where both are in demand, small pages cost more to make anew.
 fn make_room(mapping: Mapping) -> bool {
-    let missing = mapping.len.saturating_sub(limit());
+    let missing = mapping.len.saturating_sub(limit(mapping.len));
     if missing > 0
         && let Some(node) = mapping.node
         && node::node(node).arena.is_quiet()
-        && mapping.len <= bound(node::balance().0)
+        && mapping.len <= bound(mapping.len, node::balance().0)
     {
         let arena = &node::node(node).arena;
         arena.ebb(arena.usage().1.saturating_sub(missing));
     }
-    mapping.len <= limit()
+    mapping.len <= limit(mapping.len)
 }
 
-/// Bytes that may be kept in all when the nodes have so many in use.
-fn bound(in_nodes: usize) -> usize {
+/// Bytes that may be kept in all, if `kept` are, when the nodes have so many in use.
+fn bound(kept: usize, in_nodes: usize) -> usize {
     let tide = || {
         node::all()
             .iter()
             .map(|node| node.arena.tide.height())
             .sum()
     };
-    keep::bound(keep::keep(), in_nodes + bytes(), tide)
+    keep::bound(kept, keep::keep(), in_nodes + bytes(), tide)
 }
 
-/// Bytes of spares that may be kept: what the bound on all that is kept leaves, beside what the nodes keep.
-fn limit() -> usize {
+/// Bytes of spares that may be kept, if so many are: what the bound on all that is kept leaves, beside what the nodes keep.
+fn limit(spare: usize) -> usize {
     let (used, kept) = node::balance();
-    bound(used).saturating_sub(kept)
+    bound(kept + spare, used).saturating_sub(kept)
 }
 
 /// Unmaps spares until no more than may be are kept. One load when there are none.
 pub(crate) fn trim() {
     if spare_bytes() > 0 {
-        shed(limit(), None, ebb);
+        shed(limit(spare_bytes()), None, ebb);
     }
 }
 
