@@ -106,8 +106,8 @@ pub struct EbbShrinkerOps {
     pub value: u32,
     /// A number below 8, for `ebb_no_shrinker_begin`.
     pub shrinker_class: u32,
-    /// How long one callback may take, in microseconds; 0 stands for 20,000. Whoever is late in three visits in a row is
-    /// moved to the reclaim thread.
+    /// How long one callback may take, in microseconds; 0 stands for 20,000. Whoever is late in three visits in a row,
+    /// no more than a minute apart, is moved to the reclaim thread.
     pub deadline_us: u64,
 }
 

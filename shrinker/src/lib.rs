@@ -62,7 +62,7 @@
 //!
 //! Each file imports only from files above it:
 //! `sync` (std or loom, and the clock), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`,
-//! `deferred`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`,
+//! `lateness`, `deferred`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`,
 //! `stats` < `counters` < `record` (one shrinker) < `limbo` (what is to be retired) < `chain` (the links) < `reference` <
 //! `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) < `snapshot`, `removal`, `fork` <
 //! `retirement` < `registration` < `spec` < `conformance`, with which authors of caches test them.
@@ -83,6 +83,8 @@ mod deferred;
 mod epoch;
 mod fork;
 mod frames;
+#[forbid(unsafe_code)]
+mod lateness;
 mod limbo;
 mod list;
 #[forbid(unsafe_code)]

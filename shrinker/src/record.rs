@@ -12,6 +12,7 @@ use crate::callee::Callee;
 use crate::counters::Counters;
 use crate::deferred::{Deferred, PerNode};
 use crate::frames::frames;
+use crate::lateness::Lateness;
 use crate::memory::RegisterError;
 use crate::name::Name;
 use crate::pressure::{self, Outcome, Pressure};
@@ -21,10 +22,6 @@ use crate::stats::ShrinkerStats;
 use crate::sync::{AtomicPtr, AtomicUsize, now_ns, thread_number, thread_token};
 use crate::times::Times;
 use crate::walk::Walk;
-
-/// So many visits in a row with a callback that overran its deadline move a shrinker to the reclaim thread. A single one
-/// proves nothing: the thread may have been off its CPU.
-const OVERRUNS: u32 = 3;
 
 /// What the owner of a shrinker chose.
 #[derive(Clone, Copy, Debug)]
@@ -71,8 +68,7 @@ pub(crate) struct Record {
     calls: AtomicU64,
     times: Times,
     deferred: PerNode,
-    /// Visits in a row in which it overran its deadline.
-    overruns: AtomicU32,
+    lateness: Lateness,
     counters: Counters,
     /// Walks that passed over it because another thread was inside. A figure.
     skipped_busy: AtomicU64,
@@ -96,7 +92,7 @@ impl Record {
             asynchronous: AtomicBool::new(settings.lane == Lane::Async),
             quarantined: AtomicBool::new(false),
             calls: AtomicU64::new(0),
-            overruns: AtomicU32::new(0),
+            lateness: Lateness::new(),
             cache: UnsafeCell::new(Some(cache)),
             held_since: AtomicU64::new(0),
             settings,
@@ -151,18 +147,12 @@ impl Record {
         self.deferred.iter().any(|deferred| deferred.get() > 0)
     }
 
-    /// Books whether a visit in the sync lane overran its deadline. True if that moves it to the other lane, now. A visit
-    /// that had nothing to scan proves nothing.
-    fn late_again(&self, outcome: &Outcome) -> bool {
-        // Relaxed, here and below: the busy mark keeps other threads out.
-        let strikes = self.overruns.load(Ordering::Relaxed);
-        let strikes = match outcome.overran {
-            true => strikes + 1,
-            false if outcome.calls == 0 => return false,
-            false => 0,
-        };
-        self.overruns.store(strikes, Ordering::Relaxed);
-        strikes == OVERRUNS && !self.asynchronous.swap(true, Ordering::Relaxed)
+    /// Books whether a visit in the sync lane, which ended `now`, overran its deadline. True if that moves it to the other
+    /// lane, now.
+    fn late_again(&self, outcome: &Outcome, now: u64) -> bool {
+        let too_many = self.lateness.after(outcome.overran, outcome.calls > 0, now);
+        // Relaxed: the busy mark keeps other threads out.
+        too_many && !self.asynchronous.swap(true, Ordering::Relaxed)
     }
 
     /// Whether it may be called: a callback that panicked is not.
@@ -229,7 +219,7 @@ impl Record {
         pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
         *now = callee.now();
         outcome.overran = callee.overran();
-        outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome);
+        outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome, *now);
         // Relaxed: a figure, and the busy mark keeps other writers out.
         let calls = self.calls.load(Ordering::Relaxed) + 1;
         self.calls.store(calls, Ordering::Relaxed);

@@ -99,7 +99,7 @@ impl Shrinker {
     }
 
     /// How long one `count` or `scan` may take in the sync lane; [`DEFAULT_DEADLINE`] unless said. Whoever overruns it in
-    /// three visits in a row is moved to the async lane.
+    /// three visits in a row, no more than a minute apart, is moved to the async lane.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = nanoseconds(deadline);
         self
