@@ -65,7 +65,7 @@ pub(crate) fn alloc_zeroed(size: usize, align: usize, node: &Node) -> Option<usi
     enter(make(pages(size)?, align, Some(node.number()))?)
 }
 
-/// A spare cut or grown to `len` bytes. What is cut off stays a spare if it is large enough.
+/// A spare cut or grown to `len` bytes. What is cut off stays a spare.
 fn reuse(len: usize, node: Option<usize>) -> Option<Mapping> {
     if spare_bytes() == 0 {
         return None;
@@ -102,7 +102,7 @@ fn enter(mapping: Mapping) -> Option<usize> {
 
 /// Frees a block: keeps it as a spare, or unmaps it. False when none begins at `start`.
 pub(crate) fn free(start: usize) -> bool {
-    let Some(mapping) = MAPPINGS.lock().blocks.remove(start) else {
+    let Some(mut mapping) = MAPPINGS.lock().blocks.remove(start) else {
         return false;
     };
     BYTES.fetch_sub(mapping.len, Ordering::Relaxed);
@@ -110,6 +110,7 @@ pub(crate) fn free(start: usize) -> bool {
         give_back(mapping);
     } else if make_room(mapping) {
         let mut mappings = MAPPINGS.lock();
+        mappings.spares.absorb(&mut mapping, usize::MAX);
         let crowding = mappings.spares.push(mapping);
         mappings.note_spares();
         drop(mappings);
@@ -206,12 +207,15 @@ pub(crate) fn len(start: usize) -> Option<usize> {
         .map(|mapping| mapping.len)
 }
 
-/// Resizes the block at `start`, which exists, moving it if need be. Nothing, and the block as it was, when the budget
-/// or the system says no.
+/// Resizes the block at `start`, which exists, moving it if need be. Nothing, and the block as it was or with what lay spare
+/// behind it, when the budget or the system says no.
 pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
     let len = pages(size)?;
     let mut mappings = MAPPINGS.lock();
-    let old = mappings.blocks.take(start)?;
+    let mut old = mappings.blocks.take(start)?;
+    let was = old.len;
+    mappings.spares.absorb(&mut old, len);
+    mappings.note_spares();
     drop(mappings);
     let moved = stretch(old, len);
     let now = match moved {
@@ -222,7 +226,7 @@ pub(crate) fn resize(start: usize, size: usize) -> Option<usize> {
     mappings.blocks.put_back(now);
     drop(mappings);
     BYTES.fetch_add(now.len, Ordering::Relaxed);
-    BYTES.fetch_sub(old.len, Ordering::Relaxed);
+    BYTES.fetch_sub(was, Ordering::Relaxed);
     match moved {
         Ok(start) => Some(start),
         Err(Refusal::Budget) => None,

@@ -2,10 +2,11 @@
 //! fresh one costs a fault, and is cleared.
 //!
 //! A spare that is too large is cut in two, and one that is too small is grown, which moves page tables and no bytes:
-//! what counts is how many pages need not be made anew. Which spares may be kept at all is the owner's business
+//! what counts is how many pages need not be made anew. What was cut off stays where it is, for a block before it that
+//! grows, or to be one with it again when that is freed. Which spares may be kept at all is the owner's business
 //! (`mapping`).
 
-use crate::config::UNIT;
+use crate::config::{SLICE, UNIT};
 
 /// A mapping of whole pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,39 +18,56 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Cuts off what lies behind the huge pages that `len` bytes take, if that is a huge page or more. What is spread over
-    /// all nodes stays whole: the parts of its parts would not add up to the parts that the nodes were charged.
+    /// Cuts off what lies behind `len` bytes, if that is a slice or more. What is spread over all nodes stays whole: the
+    /// parts of its parts would not add up to the parts that the nodes were charged.
     pub(crate) fn cut(&mut self, len: usize) -> Option<Self> {
-        let keep = len.next_multiple_of(UNIT);
-        if self.node.is_none() || self.len < keep + UNIT {
+        let rest = self.len.checked_sub(len)?;
+        if self.node.is_none() || rest < SLICE {
             return None;
         }
-        let rest = Self {
-            start: self.start + keep,
-            len: self.len - keep,
+        self.len = len;
+        Some(Self {
+            start: self.start + len,
+            len: rest,
             ..*self
-        };
-        self.len = keep;
-        Some(rest)
+        })
+    }
+
+    /// Bytes before its first huge page.
+    fn front(&self) -> usize {
+        self.start.next_multiple_of(UNIT) - self.start
+    }
+
+    /// Whether it begins where `other` ends, and may become a part of it.
+    fn follows(&self, other: &Self) -> bool {
+        self.start == other.start + other.len && self.node == other.node && self.node.is_some()
     }
 }
 
 /// Spares that are kept at most.
-const SLOTS: usize = 16;
+const SLOTS: usize = 32;
 
 /// A spare is cut or grown by this factor at most.
 const STRETCH: usize = 4;
 
 /// The spares, oldest first.
 pub(crate) struct Spares {
-    slots: [Option<Mapping>; SLOTS],
+    /// Of which the first `count` are spares.
+    slots: [Mapping; SLOTS],
+    count: usize,
     bytes: usize,
 }
 
 impl Spares {
     pub(crate) const fn new() -> Self {
+        let none = Mapping {
+            start: 0,
+            len: 0,
+            node: None,
+        };
         Self {
-            slots: [None; SLOTS],
+            slots: [none; SLOTS],
+            count: 0,
             bytes: 0,
         }
     }
@@ -61,12 +79,11 @@ impl Spares {
 
     /// Adds a spare. When there are too many, the oldest comes back.
     pub(crate) fn push(&mut self, mapping: Mapping) -> Option<Mapping> {
-        let crowded = self.slots.iter().all(Option::is_some);
-        let oldest = if crowded { self.pop(None) } else { None };
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.is_none()) {
-            *slot = Some(mapping);
-            self.bytes += mapping.len;
-        }
+        let crowded = self.count == SLOTS;
+        let oldest = crowded.then(|| self.remove(0));
+        self.slots[self.count] = mapping;
+        self.count += 1;
+        self.bytes += mapping.len;
         oldest
     }
 
@@ -74,33 +91,58 @@ impl Spares {
     pub(crate) fn pop(&mut self, only: Option<usize>) -> Option<Mapping> {
         let wanted =
             |spare: &Mapping| only.is_none() || spare.node.is_none_or(|node| Some(node) == only);
-        let oldest = |slot: &Option<Mapping>| slot.as_ref().is_some_and(wanted);
-        self.remove(self.slots.iter().position(oldest)?)
+        let index = self.iter().position(wanted)?;
+        Some(self.remove(index))
     }
 
     /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Mapping> {
-        self.slots.iter().flatten()
+    pub(crate) fn iter(&self) -> core::slice::Iter<'_, Mapping> {
+        self.slots[..self.count].iter()
     }
 
-    /// Takes the spare of `node` that fits `len` best: the smallest that is large enough, else the largest.
+    /// Takes the spare of `node` that fits `len` best: the smallest that is large enough, else the largest. It begins with a
+    /// huge page; what lies before that stays.
     pub(crate) fn take(&mut self, len: usize, node: Option<usize>) -> Option<Mapping> {
-        let fits = |spare: &Mapping| {
-            spare.node == node && spare.len / STRETCH <= len && len / STRETCH <= spare.len
+        let badness = |spare: &Mapping| {
+            let has = spare.len.checked_sub(spare.front())?;
+            let fits = spare.node == node && has / STRETCH <= len && len / STRETCH <= has;
+            fits.then_some((has < len, has.abs_diff(len)))
         };
-        let badness = |spare: &Mapping| (spare.len < len, spare.len.abs_diff(len));
-        let candidates = self.slots.iter().enumerate();
-        let (index, _) = candidates
-            .filter_map(|(index, slot)| Some((index, badness(slot.as_ref().filter(|s| fits(s))?))))
+        let (index, _) = self
+            .iter()
+            .enumerate()
+            .filter_map(|(index, spare)| Some((index, badness(spare)?)))
             .min_by_key(|(_, badness)| *badness)?;
-        self.remove(index)
+        let mut spare = self.remove(index);
+        match spare.front() {
+            0 => Some(spare),
+            front => {
+                let taken = spare.cut(front);
+                self.push(spare);
+                taken
+            }
+        }
     }
 
-    fn remove(&mut self, index: usize) -> Option<Mapping> {
-        let removed = self.slots[index].take()?;
-        self.slots[index..].rotate_left(1);
+    /// Lengthens `mapping` by the spares that lie right behind it, to `len` bytes or little more.
+    pub(crate) fn absorb(&mut self, mapping: &mut Mapping, len: usize) {
+        while mapping.len < len
+            && let Some(index) = self.iter().position(|spare| spare.follows(mapping))
+        {
+            let mut spare = self.remove(index);
+            if let Some(rest) = spare.cut(len - mapping.len) {
+                self.push(rest);
+            }
+            mapping.len += spare.len;
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Mapping {
+        let removed = self.slots[index];
+        self.slots.copy_within(index + 1..self.count, index);
+        self.count -= 1;
         self.bytes -= removed.len;
-        Some(removed)
+        removed
     }
 }
 
@@ -108,9 +150,10 @@ impl Spares {
 mod tests {
     use super::*;
 
-    fn mapping(start: usize, len: usize) -> Mapping {
+    /// Beginning with the huge page of this number.
+    fn mapping(number: usize, len: usize) -> Mapping {
         Mapping {
-            start,
+            start: number * UNIT,
             len,
             node: Some(0),
         }
@@ -119,8 +162,8 @@ mod tests {
     #[test]
     fn the_best_fit_is_taken() {
         let mut spares = Spares::new();
-        for (start, len) in [(1, 100), (2, 300), (3, 200), (4, 20)] {
-            assert_eq!(spares.push(mapping(start, len)), None);
+        for (number, len) in [(1, 100), (2, 300), (3, 200), (4, 20)] {
+            assert_eq!(spares.push(mapping(number, len)), None);
         }
         assert_eq!(spares.bytes(), 620);
         assert_eq!(spares.take(150, Some(1)), None, "of another node");
@@ -151,22 +194,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_a_spare_of_whole_huge_pages() {
-        let mut spare = mapping(UNIT, 4 * UNIT);
-        assert_eq!(spare.cut(3 * UNIT + 1), None, "nothing is left");
-        let rest = spare.cut(UNIT + 1).unwrap();
-        assert_eq!(
-            (spare, rest),
-            (mapping(UNIT, 2 * UNIT), mapping(3 * UNIT, 2 * UNIT))
-        );
-        assert_eq!(mapping(UNIT, 100).cut(1), None, "too small");
+    fn what_is_cut_off_comes_back_to_what_lies_before() {
+        let mut spares = Spares::new();
+        let mut block = mapping(1, 4 * UNIT);
+        assert_eq!(block.cut(4 * UNIT - SLICE + 1), None, "too little");
+        let rest = block.cut(UNIT + SLICE).unwrap();
+        assert_eq!(rest.len, 3 * UNIT - SLICE);
+        spares.push(rest);
+        let taken = spares.take(2 * UNIT, Some(0));
+        assert_eq!(taken, Some(mapping(3, 2 * UNIT)), "from a huge page on");
+        assert_eq!(spares.bytes(), UNIT - SLICE, "what lies before that stays");
+        spares.push(mapping(3, 2 * UNIT));
+        spares.push(mapping(7, UNIT));
+        spares.absorb(&mut block, UNIT + 2 * SLICE);
+        assert_eq!(block, mapping(1, UNIT + 2 * SLICE), "no more than wanted");
+        spares.absorb(&mut block, usize::MAX);
+        assert_eq!(block, mapping(1, 4 * UNIT), "all that follows");
+        assert_eq!(spares.bytes(), UNIT);
+        let elsewhere = Mapping {
+            node: Some(1),
+            ..mapping(5, UNIT)
+        };
+        spares.push(elsewhere);
+        spares.absorb(&mut block, usize::MAX);
+        assert_eq!(block.len, 4 * UNIT, "nothing of another node");
+        assert_eq!(mapping(1, SLICE / 2).cut(1), None, "too small");
+        let spread = Mapping {
+            node: None,
+            ..block
+        };
+        assert_eq!(spread.clone().cut(UNIT), None, "a whole");
     }
 
     #[test]
     fn the_oldest_makes_room() {
         let mut spares = Spares::new();
-        for start in 0..SLOTS {
-            assert_eq!(spares.push(mapping(start, 10)), None);
+        for number in 0..SLOTS {
+            assert_eq!(spares.push(mapping(number, 10)), None);
         }
         assert_eq!(spares.push(mapping(100, 10)), Some(mapping(0, 10)));
         assert_eq!(spares.push(mapping(101, 10)), Some(mapping(1, 10)));

@@ -81,7 +81,7 @@ fn what_cannot_be_unmapped_goes_back() {
             unsafe { raw::free(block) };
         }
         ebbmalloc::purge();
-        assert!(MUNMAP.heal() >= 10);
+        assert!(MUNMAP.heal() > 0);
         let after = (ebbmalloc::backed(), resident());
         assert!(after.0 <= before.0, "{after:?}");
         assert!(after.1 <= before.1 + MIB, "{after:?}");
