@@ -72,7 +72,7 @@ pub(crate) const BARN_BYTES: usize = 1 << 20;
 pub(crate) const BARNS_FLOOR: usize = 1 << 20;
 
 /// Bytes that are kept for reuse at most, unless that is set: this, or the part of what is in use that [`KEEP_PART`] says.
-pub(crate) const KEEP_FLOOR: usize = 13 << 20;
+pub(crate) const KEEP_FLOOR: usize = 11 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;
 

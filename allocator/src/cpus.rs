@@ -1,5 +1,9 @@
-//! The current CPU's sheaves, where the fast path has failed: an empty sheaf is exchanged for one from the node, a full
-//! one for an empty one.
+//! The current CPU's sheaves, where the fast path has failed: an empty sheaf is exchanged for the CPU's spare one or one from
+//! the node, a full one for an empty one.
+//!
+//! The last full sheaf of a class stays with the CPU as its *spare*. A program that goes to and fro about the edge of a
+//! sheaf would else give one to the node and take another, at every turn; and those go round among the CPUs, with the
+//! cache lines of their objects.
 //!
 //! A *place* is whose words the calling thread uses: those of its CPU, by restartable sequences, or a fallback table
 //! under its lock. Both do the same four things to a word: pop, push, peek, exchange. Between two of them the thread may
@@ -42,22 +46,22 @@ impl Place {
         node::node(topology::machine().home_of(os::cpu()))
     }
 
-    /// The word for `tag`; `forbidden` when the thread has just lost its fast path.
-    fn peek(self, tag: Tag) -> usize {
+    /// The word at `index`; `forbidden` when the thread has just lost its fast path.
+    fn peek(self, index: usize) -> usize {
         match self {
-            Self::Cpu => percpu::peek(tag.word()),
+            Self::Cpu => percpu::peek(index),
             // Relaxed, here and below: under the table's lock.
-            Self::Fallback(table) => table.lock().word(tag.word()).load(Ordering::Relaxed),
+            Self::Fallback(table) => table.lock().word(index).load(Ordering::Relaxed),
         }
     }
 
-    /// Replaces the word for `tag` if it is `expected`.
-    fn exchange(self, tag: Tag, expected: usize, new: usize) -> bool {
+    /// Replaces the word at `index` if it is `expected`.
+    fn exchange(self, index: usize, expected: usize, new: usize) -> bool {
         match self {
-            Self::Cpu => percpu::exchange(tag.word(), expected, new),
+            Self::Cpu => percpu::exchange(index, expected, new),
             Self::Fallback(table) => {
                 let table = table.lock();
-                let word = table.word(tag.word());
+                let word = table.word(index);
                 let matches = word.load(Ordering::Relaxed) == expected;
                 if matches {
                     word.store(new, Ordering::Relaxed);
@@ -124,15 +128,38 @@ impl Place {
         sheaf.clear(SHEAVES);
         let top = sheaf.into_top();
         // Where there is no sheaf of sheaves yet, this one becomes it.
-        if self.push(tag, top) || self.exchange(tag, sheaf::unset(), top) {
+        if self.push(tag, top) || self.exchange(tag.word(), sheaf::unset(), top) {
             return;
         }
         // SAFETY: ours from above; nobody took it.
         home.empties.put(unsafe { Sheaf::from_top(top) });
     }
 
+    /// Takes the spare sheaf for `tag`, if there is one. It is full.
+    fn take_spare(self, tag: Tag) -> Option<Sheaf> {
+        let index = tables::spare(tag);
+        let top = self.peek(index);
+        let taken = sheaf::is_real(top) && self.exchange(index, top, sheaf::unset());
+        // SAFETY: the word that named it was exchanged by us: it is ours.
+        taken.then(|| unsafe { Sheaf::from_top(top) })
+    }
+
+    /// Takes a full sheaf for `tag` as the spare one. What is too much comes back: the one that was spare before, or this.
+    fn put_spare(self, tag: Tag, full: Sheaf) -> Option<Sheaf> {
+        let index = tables::spare(tag);
+        let (old, new) = (self.peek(index), full.into_top());
+        let free = old == sheaf::unset() || sheaf::is_real(old);
+        let put = free && self.exchange(index, old, new);
+        let left = if put { old } else { new };
+        // SAFETY: the word that named it was exchanged by us; or it is the caller's, and was not put there.
+        sheaf::is_real(left).then(|| unsafe { Sheaf::from_top(left) })
+    }
+
     /// A sheaf with at least one object of `class`. Nothing when there is no memory.
     fn refill(self, home: &Node, class: usize) -> Option<Sheaf> {
+        if let Some(spare) = self.take_spare(Tag::new(home.number(), class)) {
+            return Some(spare);
+        }
         if let Some(full) = home.pop_barn(class, SHAPES[class].sheaf) {
             return Some(full);
         }
@@ -175,10 +202,10 @@ pub(crate) fn take_one(class: usize, placement: Placement) -> Option<usize> {
 /// Makes `new` the place's sheaf if the old one is still empty; else its objects go back.
 fn install(place: Place, home: &Node, class: usize, new: Sheaf) {
     let tag = Tag::new(home.number(), class);
-    let old = place.peek(tag);
+    let old = place.peek(tag.word());
     let wanted = old == sheaf::unset() || (sheaf::is_real(old) && sheaf::newest(old) == 0);
     let new = new.into_top();
-    if wanted && place.exchange(tag, old, new) {
+    if wanted && place.exchange(tag.word(), old, new) {
         if sheaf::is_real(old) {
             // SAFETY: the word that named it was exchanged by us: it is ours.
             place.put_empty(home, unsafe { Sheaf::from_top(old) });
@@ -197,7 +224,7 @@ pub(crate) fn free(tag: Tag, object: usize) -> Scatter {
         return Scatter::Little;
     }
     let (home, class) = (node::node(tag.node()), tag.kind());
-    let old = place.peek(tag);
+    let old = place.peek(tag.word());
     if sheaf::newest(old) == object {
         node::report(object, Misuse::DoubleFree);
     }
@@ -209,10 +236,11 @@ pub(crate) fn free(tag: Tag, object: usize) -> Scatter {
     };
     fresh.push(object);
     let fresh = fresh.into_top();
-    if place.exchange(tag, old, fresh) {
+    if place.exchange(tag.word(), old, fresh) {
         if sheaf::is_real(old) {
             // SAFETY: the word that named it was exchanged by us: it is ours.
-            let flushed = home.put_full(class, unsafe { Sheaf::from_top(old) });
+            let full = place.put_spare(tag, unsafe { Sheaf::from_top(old) });
+            let flushed = full.and_then(|full| home.put_full(class, full));
             flushed
                 .into_iter()
                 .for_each(|sheaf| place.put_empty(home, sheaf));

@@ -70,9 +70,9 @@ fn drain_cpu(cpu: usize) -> usize {
 /// Whether any word names a real sheaf. A hint while the CPU is running.
 fn has_sheaves(table: Table, home: usize) -> bool {
     (1..=LAST).any(|class| {
-        let word = table.word(Tag::new(home, class).word());
         // Relaxed: a hint.
-        sheaf::is_real(word.load(Ordering::Relaxed))
+        let named = |index| sheaf::is_real(table.word(index).load(Ordering::Relaxed));
+        words(home, class).into_iter().any(named)
     })
 }
 
@@ -80,17 +80,23 @@ fn has_sheaves(table: Table, home: usize) -> bool {
 fn flush_table(table: Table, home: usize) -> usize {
     let mut objects = 0;
     for class in 1..=LAST {
-        // Relaxed: ours alone.
-        let top = table
-            .word(Tag::new(home, class).word())
-            .swap(sheaf::unset(), Ordering::Relaxed);
-        if sheaf::is_real(top) {
-            objects += sheaf::len(top, class);
-            // SAFETY: the word that named it does not any more.
-            node::node(home).flush(class, unsafe { Sheaf::from_top(top) });
+        for index in words(home, class) {
+            // Relaxed: ours alone.
+            let top = table.word(index).swap(sheaf::unset(), Ordering::Relaxed);
+            if sheaf::is_real(top) {
+                objects += sheaf::len(top, class);
+                // SAFETY: the word that named it does not any more.
+                node::node(home).flush(class, unsafe { Sheaf::from_top(top) });
+            }
         }
     }
     objects
+}
+
+/// Where a table names sheaves of `class`.
+fn words(home: usize, class: usize) -> [usize; 2] {
+    let tag = Tag::new(home, class);
+    [tag.word(), tables::spare(tag)]
 }
 
 /// How many objects of `class` lie in the sheaves of the CPUs of each node, about, added to `counts`.
@@ -101,14 +107,13 @@ pub(crate) fn cached(class: usize, counts: &mut [usize; MAX_NODES]) {
             return 0;
         }
         // Relaxed: a snapshot.
-        let top = table
-            .word(Tag::new(home, class).word())
-            .load(Ordering::Relaxed);
-        if sheaf::is_real(top) {
-            sheaf::len(top, class)
-        } else {
-            0
-        }
+        let top = |index| table.word(index).load(Ordering::Relaxed);
+        words(home, class)
+            .into_iter()
+            .map(top)
+            .filter(|top| sheaf::is_real(*top))
+            .map(|top| sheaf::len(top, class))
+            .sum()
     };
     for cpu in 0..machine.cpus {
         let home = machine.home_of(cpu);

@@ -49,7 +49,7 @@ impl Table {
     /// The word at `index`.
     pub(crate) fn word(self, index: usize) -> &'static AtomicUsize {
         let words = ptr::with_exposed_provenance::<AtomicUsize>(self.words);
-        // SAFETY: tables have a word for every tag of every node of the machine, and callers have a tag of those.
+        // SAFETY: tables have two words for every tag of every node of the machine, and callers have a tag of those.
         let word = unsafe { words.add(index) };
         // SAFETY: as above; tables are never unmapped.
         unsafe { &*word }
@@ -81,9 +81,14 @@ pub(crate) fn start(fallback: bool) -> bool {
     true
 }
 
+/// The index of the word that names the spare sheaf for `tag`: behind all those that name sheaves in use.
+pub(crate) fn spare(tag: Tag) -> usize {
+    topology::machine().nodes * ROW + tag.word()
+}
+
 /// Bytes of one table.
 fn table_bytes() -> usize {
-    topology::machine().nodes * ROW * size_of::<usize>()
+    2 * topology::machine().nodes * ROW * size_of::<usize>()
 }
 
 /// Bytes of the tables of a node, in whole pages; the closed table is with those of the first.
@@ -146,10 +151,11 @@ fn fill(table: Table, home: Option<usize>) {
             } else {
                 sheaf::forbidden()
             };
-            // Relaxed: nobody has the table yet.
-            table
-                .word(Tag::new(node, kind).word())
-                .store(word, Ordering::Relaxed);
+            let tag = Tag::new(node, kind);
+            for index in [tag.word(), spare(tag)] {
+                // Relaxed: nobody has the table yet.
+                table.word(index).store(word, Ordering::Relaxed);
+            }
         }
     }
 }
