@@ -2,7 +2,7 @@
 //!
 //! Each test has a process, and so a budget, of its own.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -42,18 +42,20 @@ fn blocking() -> (Arc<Blocking>, ebbmalloc::Registration) {
     (cache, registration)
 }
 
-/// Whether a block is to be had. A request gives up after a tenth of a second in which the reclaim thread was not heard of:
+/// How many requests are refused before a block is to be had, if it is. A request gives up after a tenth of a second in which the reclaim thread was not heard of:
 /// one that took so long proves nothing about a thread that got no processor, unless it happens time and again.
-fn served_while_the_machine_runs(size: usize) -> bool {
+fn refused_while_the_machine_runs(size: usize) -> Option<usize> {
     const SILENCE: Duration = Duration::from_millis(100);
-    for _ in 0..5 {
+    for refused in 0..5 {
         let start = Instant::now();
-        let served = Block::new(size).is_some();
-        if served || start.elapsed() < SILENCE {
-            return served;
+        if Block::new(size).is_some() {
+            return Some(refused);
+        }
+        if start.elapsed() < SILENCE {
+            break;
         }
     }
-    false
+    None
 }
 
 /// Seen to fail (refused) with `hand_over` giving to nobody while another thread takes all that comes free, and with the
@@ -63,29 +65,38 @@ fn the_reclaim_thread_frees_for_the_one_who_waits() {
     alone("the_reclaim_thread_frees_for_the_one_who_waits", || {
         leave(24 * MIB);
         let (cache, registration) = blocking();
-        let (done, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
-        thread::scope(|scope| {
+        let done = AtomicBool::new(false);
+        let refused = thread::scope(|scope| {
             // Takes whatever is to be had, and never fails for it.
             scope.spawn(|| {
                 let _scope = ebbmalloc::mode(ebbmalloc::Mode::NoWait);
                 let mut taken = Vec::new();
-                while !done.load(Ordering::SeqCst) {
+                for turn in 1.. {
                     taken.extend(Block::new(64 << 10));
                     thread::yield_now();
+                    if done.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    // An emulator has the other CPUs wait a tenth of a second for one that never sleeps.
+                    if turn % 16 == 0 {
+                        thread::sleep(Duration::from_micros(20));
+                    }
                 }
             });
-            for size in [100, 5_000, MIB, 4 * MIB] {
-                let served = served_while_the_machine_runs(size);
-                refused.fetch_add(usize::from(!served), Ordering::SeqCst);
-            }
+            let refused = [100, 5_000, MIB, 4 * MIB].map(refused_while_the_machine_runs);
             done.store(true, Ordering::SeqCst);
+            refused
         });
-        assert_eq!(refused.into_inner(), 0);
+        let all_served: Option<usize> = refused.into_iter().sum();
+        assert!(all_served.is_some(), "{refused:?}");
+        // The reclaim thread may still be at it, and takes both locks: here never one under the other.
+        let left = cache.blocks.lock().unwrap().len();
         let threads = cache.threads.lock().unwrap();
         assert!(!threads.is_empty() && !threads.contains(&thread::current().id()));
         assert_eq!(registration.stats().panics, 0);
-        let left = cache.blocks.lock().unwrap().len();
-        assert!(left > 500, "{left}: no more than is needed");
+        // One that gives up has asked for everything.
+        let gave_up = all_served > Some(0);
+        assert!(left > 500 || gave_up, "{left}: no more than is needed");
     });
 }
 
