@@ -13,7 +13,8 @@ use crate::shrink::Shrink;
 use crate::spec::Shrinker;
 use crate::walk::Walk;
 
-/// How long the threads go on.
+/// How long the threads go on: at least, and until a walk has met the cache, or for [`PATIENCE`] where none does. A busy
+/// machine lets some of them wait.
 const RACE: Duration = Duration::from_millis(300);
 
 impl<C: Shrink + 'static> Trial<C> {
@@ -22,6 +23,7 @@ impl<C: Shrink + 'static> Trial<C> {
         let list: &'static ShrinkerList = Box::leak(Box::default());
         let stop = Arc::new(AtomicBool::new(false));
         let panics = Arc::new(AtomicUsize::new(0));
+        let met = Arc::new(AtomicBool::new(false));
         let cache = self.full();
         let (done, finished) = mpsc::channel();
         let mut threads = 0;
@@ -40,6 +42,7 @@ impl<C: Shrink + 'static> Trial<C> {
             });
         };
         for priority in [0, 3] {
+            let met = met.clone();
             start(Box::new(move || {
                 let walk = Walk {
                     priority,
@@ -47,7 +50,11 @@ impl<C: Shrink + 'static> Trial<C> {
                     limit: Some(PATIENCE),
                     ..Walk::default()
                 };
-                list.walk(&walk, &mut |_| ControlFlow::Continue(()));
+                list.walk(&walk, &mut |_| {
+                    // Relaxed: only when to end.
+                    met.store(true, Ordering::Relaxed);
+                    ControlFlow::Continue(())
+                });
             }));
         }
         if let Some(fill) = &self.fill {
@@ -70,7 +77,12 @@ impl<C: Shrink + 'static> Trial<C> {
             counted.fetch_add(failed, Ordering::Relaxed);
             drop(retirement);
         }));
-        thread::sleep(RACE);
+        let begun = Instant::now();
+        // Relaxed: only when to end.
+        while begun.elapsed() < RACE || (!met.load(Ordering::Relaxed) && begun.elapsed() < PATIENCE)
+        {
+            thread::sleep(RACE / 10);
+        }
         // Relaxed: only when to end.
         stop.store(true, Ordering::Relaxed);
         let until = Instant::now() + 2 * PATIENCE;
