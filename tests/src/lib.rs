@@ -7,6 +7,7 @@ pub mod fork;
 pub mod header;
 pub mod initramfs;
 pub mod numa;
+mod share;
 pub mod thread;
 /// The README. Its Rust blocks are tests; `tests/readme.rs` sees to the others.
 #[doc = include_str!("../../README.md")]
@@ -18,6 +19,7 @@ pub use child::{
     alone, alone_in, alone_saying, in_both_modes, in_both_modes_with, in_environments, resident,
 };
 pub use ebb_benches::Random;
+pub use share::share;
 
 /// Whether it is a failure that something is not installed: where the environment has `CI=true`. Elsewhere what needs it is
 /// passed over.

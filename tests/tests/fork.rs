@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use ebb_tests::fork::forked;
-use ebb_tests::{Block, Cache, MIB, Random, in_both_modes, leave, patient};
+use ebb_tests::{Block, Cache, MIB, Random, in_both_modes, leave, patient, share};
 use ebbmalloc::{EbbMalloc, raw};
 
 #[global_allocator]
@@ -90,7 +90,7 @@ fn a_child_can_do_everything() {
             .collect();
         threads.push(thread::spawn(|| register(9)));
         threads.push(thread::spawn(register_in_place));
-        for round in 0..30 {
+        for round in 0..share(30) {
             let filler: Vec<_> = (0..4000).map_while(|_| Block::new(1000)).collect();
             cache.blocks.lock().unwrap().extend(filler);
             assert_eq!(forked(everything), Some(0), "child {round}");

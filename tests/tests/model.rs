@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 
-use ebb_tests::{Random, in_both_modes};
+use ebb_tests::{Random, in_both_modes, share};
 use ebbmalloc::{EbbMalloc, raw};
 
 /// A live block and the byte that fills it.
@@ -247,7 +247,7 @@ fn drains_lose_nothing() {
                     scope.spawn(move || {
                         let mut random = Random::new(seed);
                         let mut mine: Vec<(*mut u64, u64)> = Vec::new();
-                        for step in 0..4_000_000_u64 {
+                        for step in 0..share(4_000_000) as u64 {
                             if random.below(2) == 0 && mine.len() < 600 {
                                 let block = raw::alloc(16).cast::<u64>();
                                 let mark = seed << 32 | step;

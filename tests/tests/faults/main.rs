@@ -10,7 +10,7 @@ mod program;
 use std::ffi::c_int;
 
 use ebb_tests::fork::forked;
-use ebb_tests::{Block, MIB, Random, alone, in_both_modes, in_environments, resident};
+use ebb_tests::{Block, MIB, Random, alone, in_both_modes, in_environments, resident, share};
 use ebbmalloc::{SlabBox, SlabCache, raw};
 
 use calls::{CALLS, Call, MADVISE, MMAP, MUNMAP, errno};
@@ -18,6 +18,9 @@ use program::{Live, Program};
 
 /// Calls of a program while something may fail, and again after that.
 const STEPS: usize = 200;
+
+/// How many times as far it may be from one call that fails to the next where tests run in part.
+const LONGER: usize = 16;
 
 /// A program while `count` calls fail after `skipped`, and afterwards. Whether any failed.
 fn run_with(call: &Call, skipped: usize, count: usize) -> bool {
@@ -47,6 +50,7 @@ fn run_with(call: &Call, skipped: usize, count: usize) -> bool {
 fn every_call_may_fail() {
     in_both_modes("every_call_may_fail", || {
         for (call, step) in CALLS {
+            let step = step * LONGER / share(LONGER);
             for count in [1, usize::MAX] {
                 let mut skipped = 0;
                 loop {
@@ -188,12 +192,13 @@ fn run_cache_with(call: &Call, skipped: usize, count: usize) -> bool {
 #[test]
 fn caches_may_be_refused() {
     alone("caches_may_be_refused", || {
+        let step = 7 * LONGER / share(LONGER);
         for call in [&MMAP, &MADVISE] {
             for count in [1, usize::MAX] {
                 let mut skipped = 0;
                 loop {
                     match forked(|| u8::from(run_cache_with(call, skipped, count))) {
-                        Some(1) => skipped += if skipped < 6 { 1 } else { 7 },
+                        Some(1) => skipped += if skipped < 6 { 1 } else { step },
                         Some(_) => break,
                         None => panic!("{count} failing {} after {skipped}", call.name),
                     }

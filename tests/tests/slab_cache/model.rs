@@ -4,7 +4,7 @@ use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
-use ebb_tests::Random;
+use ebb_tests::{Random, share};
 use ebbmalloc::raw::UntypedCache;
 
 /// Objects of a cache, each filled with a byte of its own.
@@ -115,7 +115,7 @@ fn against_the_reference() {
         let mut model = Model::new(size, align);
         for round in 0..4 {
             let most = [1 + 600_000 / size.max(300), 50][round % 2];
-            (0..4000).for_each(|_| model.step(&mut random, most));
+            (0..share(4000)).for_each(|_| model.step(&mut random, most));
             model.look();
         }
         while let Some((object, _)) = model.take(&mut random) {

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Barrier, OnceLock};
 
 use ebb_tests::thread::Bare;
-use ebb_tests::{Block, Cache, MIB, in_both_modes, leave, patient, resident};
+use ebb_tests::{Block, Cache, MIB, in_both_modes, leave, patient, resident, share};
 use ebbmalloc::{EbbMalloc, RegisterError, raw};
 
 use calls::{CALLS, Hand, Nothing, WALKS};
@@ -134,12 +134,12 @@ fn every_call_as_the_first_and_the_last_of_a_thread() {
         };
         run_threads(0..all, &cache);
         let before = settled(&cache);
-        run_threads(0..8 * all, &cache);
+        run_threads(0..share(8 * all), &cache);
         let after = settled(&cache);
         // So that a failure can be told.
         ebbmalloc::set_budget(None);
         assert!(
-            WALKS[0].load(Ordering::Relaxed) > 256,
+            WALKS[0].load(Ordering::Relaxed) > share(256),
             "no walks: {WALKS:?}"
         );
         assert!(
