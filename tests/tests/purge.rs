@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ebb_tests::numa::{affinity, pin};
 use ebb_tests::{Random, alone, in_both_modes, in_environments, resident};
 use ebbmalloc::raw;
 
@@ -108,6 +109,8 @@ fn swing(size: usize) {
 #[test]
 fn what_comes_back_soon_is_kept_for_a_while() {
     alone("what_comes_back_soon_is_kept_for_a_while", || {
+        // Each node gives back when something is freed there.
+        pin(affinity()[0]);
         for size in [3 * MIB, 100_000, 1_000] {
             // The machine may stand still for a second now and then.
             let swings = (0..100).take_while(|_| {
