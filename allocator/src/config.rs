@@ -71,7 +71,8 @@ pub(crate) const BARN_BYTES: usize = 1 << 20;
 /// Bytes of objects that all barns keep at least, whatever is in use; each node its share.
 pub(crate) const BARNS_FLOOR: usize = 1 << 20;
 
-/// Bytes that are kept for reuse at most, unless that is set: this, or the part of what is in use that [`KEEP_PART`] says.
+/// Bytes that may be kept for reuse in any case, unless that is set; and so may the part of what is in use that
+/// [`KEEP_PART`] says, and the tide (`tide`).
 pub(crate) const KEEP_FLOOR: usize = 11 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;

@@ -1,7 +1,7 @@
-//! The current CPU's sheaves, where the fast path has failed: an empty sheaf is exchanged for the CPU's spare one or one from
+//! The current CPU's sheaves, where the fast path has failed: an empty sheaf is exchanged for the CPU's second one or one from
 //! the node, a full one for an empty one.
 //!
-//! The last full sheaf of a class stays with the CPU as its *spare*. A program that goes to and fro about the edge of a
+//! The last full sheaf of a class stays with the CPU as its *second*. A program that goes to and fro about the edge of a
 //! sheaf would else give one to the node and take another, at every turn; and those go round among the CPUs, with the
 //! cache lines of their objects.
 //!
@@ -135,18 +135,18 @@ impl Place {
         home.empties.put(unsafe { Sheaf::from_top(top) });
     }
 
-    /// Takes the spare sheaf for `tag`, if there is one. It is full.
-    fn take_spare(self, tag: Tag) -> Option<Sheaf> {
-        let index = tables::spare(tag);
+    /// Takes the second sheaf for `tag`, if there is one. It is full.
+    fn take_second(self, tag: Tag) -> Option<Sheaf> {
+        let index = tables::second(tag);
         let top = self.peek(index);
         let taken = sheaf::is_real(top) && self.exchange(index, top, sheaf::unset());
         // SAFETY: the word that named it was exchanged by us: it is ours.
         taken.then(|| unsafe { Sheaf::from_top(top) })
     }
 
-    /// Takes a full sheaf for `tag` as the spare one. What is too much comes back: the one that was spare before, or this.
-    fn put_spare(self, tag: Tag, full: Sheaf) -> Option<Sheaf> {
-        let index = tables::spare(tag);
+    /// Takes a full sheaf for `tag` as the second one. What is too much comes back: the one that was there before, or this.
+    fn put_second(self, tag: Tag, full: Sheaf) -> Option<Sheaf> {
+        let index = tables::second(tag);
         let (old, new) = (self.peek(index), full.into_top());
         let free = old == sheaf::unset() || sheaf::is_real(old);
         let put = free && self.exchange(index, old, new);
@@ -157,8 +157,8 @@ impl Place {
 
     /// A sheaf with at least one object of `class`. Nothing when there is no memory.
     fn refill(self, home: &Node, class: usize) -> Option<Sheaf> {
-        if let Some(spare) = self.take_spare(Tag::new(home.number(), class)) {
-            return Some(spare);
+        if let Some(second) = self.take_second(Tag::new(home.number(), class)) {
+            return Some(second);
         }
         if let Some(full) = home.pop_barn(class, SHAPES[class].sheaf) {
             return Some(full);
@@ -239,7 +239,7 @@ pub(crate) fn free(tag: Tag, object: usize) -> Scatter {
     if place.exchange(tag.word(), old, fresh) {
         if sheaf::is_real(old) {
             // SAFETY: the word that named it was exchanged by us: it is ours.
-            let full = place.put_spare(tag, unsafe { Sheaf::from_top(old) });
+            let full = place.put_second(tag, unsafe { Sheaf::from_top(old) });
             let flushed = full.and_then(|full| home.put_full(class, full));
             flushed
                 .into_iter()

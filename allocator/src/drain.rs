@@ -96,7 +96,7 @@ fn flush_table(table: Table, home: usize) -> usize {
 /// Where a table names sheaves of `class`.
 fn words(home: usize, class: usize) -> [usize; 2] {
     let tag = Tag::new(home, class);
-    [tag.word(), tables::spare(tag)]
+    [tag.word(), tables::second(tag)]
 }
 
 /// How many objects of `class` lie in the sheaves of the CPUs of each node, about, added to `counts`.

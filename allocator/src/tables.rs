@@ -81,8 +81,8 @@ pub(crate) fn start(fallback: bool) -> bool {
     true
 }
 
-/// The index of the word that names the spare sheaf for `tag`: behind all those that name sheaves in use.
-pub(crate) fn spare(tag: Tag) -> usize {
+/// The index of the word that names the second sheaf for `tag`: behind all those that name sheaves in use.
+pub(crate) fn second(tag: Tag) -> usize {
     topology::machine().nodes * ROW + tag.word()
 }
 
@@ -152,7 +152,7 @@ fn fill(table: Table, home: Option<usize>) {
                 sheaf::forbidden()
             };
             let tag = Tag::new(node, kind);
-            for index in [tag.word(), spare(tag)] {
+            for index in [tag.word(), second(tag)] {
                 // Relaxed: nobody has the table yet.
                 table.word(index).store(word, Ordering::Relaxed);
             }
