@@ -47,5 +47,5 @@ pub(crate) fn bound(
     if kept <= bound || set().is_some() || budget::get().is_some() {
         return bound;
     }
-    bound.max(tide())
+    bound.saturating_add(tide())
 }
