@@ -55,6 +55,11 @@ impl Place {
         }
     }
 
+    /// Whether there may be no sheaf for `tag` here, now: its home is elsewhere, or the place is being drained.
+    fn is_closed(self, tag: Tag) -> bool {
+        self.peek(tag.word()) == sheaf::forbidden()
+    }
+
     /// Replaces the word at `index` if it is `expected`.
     fn exchange(self, index: usize, expected: usize, new: usize) -> bool {
         match self {
@@ -183,7 +188,9 @@ pub(crate) fn alloc(class: usize) -> Option<usize> {
     if object != 0 {
         return Some(object);
     }
-    if let Some(mut sheaf) = place.refill(home, class) {
+    if !place.is_closed(tag)
+        && let Some(mut sheaf) = place.refill(home, class)
+    {
         let object = sheaf.pop();
         install(place, home, class, sheaf);
         return Some(object);
