@@ -53,6 +53,12 @@ pub(crate) const MAX_CPUS: usize = 1024;
 /// NUMA nodes that are told apart. The memory of nodes beyond is not used.
 pub(crate) const MAX_NODES: usize = 64;
 
+/// Shards per node at most: more CPUs share them.
+pub(crate) const SHARDS: usize = 8;
+
+/// A shard tells its node what lies free in its slabs when that has changed by so many bytes.
+pub(crate) const DRIFT: usize = 64 << 10;
+
 /// Bytes of objects that one sheaf holds at most, when those are [`SHEAF_LEAST`] or more.
 pub(crate) const SHEAF_BYTES: usize = 32 << 10;
 
@@ -68,8 +74,8 @@ pub(crate) const BATCH_BYTES: usize = 16 << 10;
 /// Bytes of objects that a class keeps in whole sheaves: about a CPU's cache.
 pub(crate) const BARN_BYTES: usize = 1 << 20;
 
-/// Bytes of objects that all barns keep at least, whatever is in use; each node its share.
-pub(crate) const BARNS_FLOOR: usize = 1 << 20;
+/// Bytes of objects that the barns of a shard keep at least, whatever is in use; each node its share.
+pub(crate) const BARNS_FLOOR: usize = 512 << 10;
 
 /// Bytes that may be kept for reuse in any case, unless that is set; and so may the part of what is in use that
 /// [`KEEP_PART`] says, and the tide (`tide`).
@@ -77,7 +83,7 @@ pub(crate) const KEEP_FLOOR: usize = 11 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;
 
-/// Of what is in use, this part may be kept in barns.
+/// Of what is in use, this part may be kept in barns, each shard its share.
 pub(crate) const BARNS_PART: usize = 32;
 
 /// When the free objects in partly used slabs exceed this many bytes, each node its share, and what is in use, caches are

@@ -17,7 +17,7 @@ use crate::node::{self, Node, Scatter};
 use crate::os::{self, percpu};
 use crate::placement::Placement;
 use crate::sheaf::{self, Sheaf};
-use crate::size_class::{SHAPES, SHEAVES};
+use crate::size_class::SHEAVES;
 use crate::slab::Misuse;
 use crate::span_map::Tag;
 use crate::tables::{self, FALLBACK, Table};
@@ -165,12 +165,20 @@ impl Place {
         if let Some(second) = self.take_second(Tag::new(home.number(), class)) {
             return Some(second);
         }
-        if let Some(full) = home.pop_barn(class, SHAPES[class].sheaf) {
+        if let Some(full) = home.pop_barn(class) {
             return Some(full);
         }
         let mut sheaf = self.empty(home, class)?;
+        sheaf.fill(class, |out| home.take_near(class, out));
+        if sheaf.newest() != 0 {
+            return Some(sheaf);
+        }
+        if let Some(full) = home.pop_other_barn(class) {
+            self.put_empty(home, sheaf);
+            return Some(full);
+        }
         sheaf.fill(class, |out| home.take(class, out));
-        if sheaf.objects(class).is_empty() {
+        if sheaf.newest() == 0 {
             self.put_empty(home, sheaf);
             return None;
         }

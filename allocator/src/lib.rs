@@ -59,12 +59,13 @@
 //!     │  size -> class (size_class)                   │  address -> class, node (span_map, two loads)
 //!  ┌──▼──────────────────────────────────────────────▼──┐
 //!  │ cpus     a sheaf per CPU and class, popped and      │  restartable sequences (os::percpu): no lock,
-//!  │          pushed in place                            │  no locked instruction, no thread state
+//!  │          pushed in place; a second, full one        │  no locked instruction, no thread state
 //!  └──┬──────────────────────────────────────────────┬──┘
 //!     │ a sheaf                                      │ a full sheaf
 //!  ┌──▼──────────────────────────────────────────────▼──┐
-//!  │ node     per NUMA node and class: a barn of full    │  one short lock per node and class
-//!  │          sheaves; partly used slabs; bitmaps        │
+//!  │ node     shards, one per CPU of the NUMA node; per  │  one short lock per shard and class
+//!  │          class there: a barn of full sheaves;       │
+//!  │          partly used slabs; bitmaps                 │
 //!  └──┬──────────────────────────────────────────────┬──┘
 //!     │ a run of slices                              │ an empty slab
 //!  ┌──▼──────────────────────────────────────────────▼──┐
@@ -95,6 +96,7 @@
 //! | | `span_map` |
 //! | | `units`, `pool`, `blocks`, `empties` |
 //! | | `arena` |
+//! | | `shard` |
 //! | | `node` |
 //! | | `tables`, `placement`, `cache_home` |
 //! | | `object_cache` |
@@ -117,7 +119,7 @@
 //! | | `raw`, `control`, `slab_box` |
 //! | | `slab_cache` |
 //!
-//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `pool`, `arena`, `units`,
+//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `shard`, `pool`, `arena`, `units`,
 //! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`; object caches begin at
 //! `object_cache`.
 
@@ -162,6 +164,7 @@ mod report;
 mod ring;
 mod round;
 mod scope;
+mod shard;
 mod sheaf;
 mod size_class;
 mod slab;

@@ -1,49 +1,46 @@
-//! A NUMA node: per size class a barn of full sheaves and the slabs, behind one short lock; and the arena below.
+//! A NUMA node: its shards, in which per size class there are a barn of full sheaves and the slabs, behind one short lock;
+//! and the arena below.
 //!
 //! A CPU exchanges whole sheaves with the barn by pointer. The barn keeps about a cache's worth of objects; a sheaf
 //! beyond that is flushed into the slabs' bitmaps under one lock, and refills come from the bitmaps in address order:
 //! bulk traffic costs a transfer per sheaf, and the program finds its objects side by side again.
 //!
-//! Which slab gives objects and takes them back is `pool`'s business; a slab that is wholly free goes back to the arena
-//! at once.
+//! Where a CPU looks, each step before the next: the barn and the slabs of its shard (`shard`), the barns and then the
+//! slabs of the node's other shards, a new slab. Which slab gives objects and takes them back is `pool`'s business; one
+//! that is wholly free goes back to the arena at once.
 //!
 //! What an invariant here says of a freed pointer that breaks it, the process ends with: one line, and abort.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 use crate::arena::{Arena, Span};
 use crate::config::{
-    BARNS_FLOOR, BARNS_PART, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART, SLICE,
+    BARNS_FLOOR, BARNS_PART, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART, SHARDS,
+    SLICE,
 };
 use crate::empties::Empties;
 use crate::list::List;
 use crate::lock::Lock;
 use crate::os;
 use crate::pool::Pool;
+use crate::shard::{self, Shard};
 use crate::sheaf::Sheaf;
-use crate::size_class::{LAST, SHAPES};
+use crate::size_class::SHAPES;
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 use crate::topology;
 
-/// Classes that are asked at once for room in the barns.
-const TRIES: usize = 2;
-
 /// One NUMA node.
 pub(crate) struct Node {
     pub(crate) arena: Arena,
-    classes: [Class; ROW],
+    shards: [Shard; SHARDS],
     /// Sheaves without objects.
     pub(crate) empties: Empties,
-    /// Bytes in barns.
-    barns: AtomicUsize,
-    /// Which class is asked next for room in the barns, counted on.
-    asked: AtomicUsize,
     /// Bytes of slabs.
     slabs: AtomicUsize,
-    /// Bytes of free objects in slabs.
-    scattered: AtomicUsize,
+    /// Bytes of free objects in slabs, but what shards have not told yet.
+    scattered: AtomicIsize,
     /// The most bytes in slabs and not free there since caches were last drained.
     high: AtomicUsize,
     pub(crate) counters: Counters,
@@ -64,10 +61,6 @@ pub(crate) struct Counters {
     pub(crate) interleave: AtomicU64,
 }
 
-/// One size class of a node, alone on its cache lines.
-#[repr(align(128))]
-struct Class(Lock<Pool>);
-
 /// All nodes; those that the machine does not have are never touched.
 static NODES: [Node; MAX_NODES] = [const { Node::new() }; MAX_NODES];
 
@@ -86,7 +79,7 @@ pub(crate) fn all() -> &'static [Node] {
 pub(crate) fn balance() -> (usize, usize) {
     all().iter().fold((0, 0), |(used, kept), node| {
         let (committed, idle) = node.arena.usage();
-        let keeps = idle + node.elsewhere();
+        let keeps = idle + node.elsewhere_exactly();
         (used + committed.saturating_sub(keeps), kept + keeps)
     })
 }
@@ -118,12 +111,10 @@ impl Node {
     const fn new() -> Self {
         Self {
             arena: Arena::new(),
-            classes: [const { Class::new() }; ROW],
+            shards: [const { Shard::new() }; SHARDS],
             empties: Empties::new(),
-            barns: AtomicUsize::new(0),
-            asked: AtomicUsize::new(0),
             slabs: AtomicUsize::new(0),
-            scattered: AtomicUsize::new(0),
+            scattered: AtomicIsize::new(0),
             high: AtomicUsize::new(0),
             counters: Counters {
                 blocks: AtomicU64::new(0),
@@ -145,68 +136,111 @@ impl Node {
         self.arena.alloc(slices, self.number())
     }
 
-    /// A full sheaf of the barn, of which `granted` objects are for a CPU.
-    pub(crate) fn pop_barn(&self, class: usize, granted: usize) -> Option<Sheaf> {
-        let mut pool = self.classes[class].0.lock();
-        let full = pool.barn.pop()?;
-        pool.granted += granted as u64;
-        pool.barn_used = granted > 0;
-        drop(pool);
-        self.barns.fetch_sub(sheaf_bytes(class), Ordering::Relaxed);
-        Some(full)
+    /// The number of the shard for the CPU that the calling thread is on, which may be another node's.
+    fn here(&self) -> usize {
+        topology::machine().shard_of(os::cpu()) % self.in_use().len()
+    }
+
+    /// The shards that are in use, the calling thread's first.
+    fn by_nearness(&self) -> impl Iterator<Item = &Shard> {
+        let (here, count) = (self.here(), self.in_use().len());
+        (0..count).map(move |step| &self.shards[(here + step) % count])
+    }
+
+    /// The shards that are in use.
+    fn in_use(&self) -> &[Shard] {
+        &self.shards[..topology::machine().shards(self.number())]
+    }
+
+    /// A full sheaf of this shard's barn.
+    pub(crate) fn pop_barn(&self, class: usize) -> Option<Sheaf> {
+        self.shards[self.here()].pop_barn(class, SHAPES[class].sheaf)
+    }
+
+    /// A full sheaf of another shard's barn.
+    pub(crate) fn pop_other_barn(&self, class: usize) -> Option<Sheaf> {
+        let mut others = self.by_nearness().skip(1);
+        others.find_map(|other| other.pop_barn(class, SHAPES[class].sheaf))
+    }
+
+    /// Takes objects from this shard's slabs, lowest address first. 0 when they have none.
+    pub(crate) fn take_near(&self, class: usize, out: &mut [usize]) -> usize {
+        self.take_from(&self.shards[self.here()], class, out)
+    }
+
+    fn take_from(&self, shard: &Shard, class: usize, out: &mut [usize]) -> usize {
+        let taken = shard.pool(class).lock().take(out);
+        self.scatter_by(-((taken * SHAPES[class].size) as isize));
+        taken
     }
 
     /// Takes objects from slabs, lowest address first. 0 when there is no memory.
     pub(crate) fn take(&self, class: usize, out: &mut [usize]) -> usize {
         loop {
-            let taken = self.classes[class].0.lock().take(out);
-            if taken > 0 {
-                // Relaxed: a figure for limits and statistics.
-                self.scattered
-                    .fetch_sub(taken * SHAPES[class].size, Ordering::Relaxed);
+            let mut shards = self.by_nearness();
+            let found = shards.find_map(|shard| match self.take_from(shard, class, out) {
+                0 => None,
+                taken => Some(taken),
+            });
+            if let Some(taken) = found {
                 return taken;
             }
-            let Some(slab) = self.new_slab(class) else {
+            let here = self.here();
+            let Some(slab) = self.new_slab(here, class) else {
                 return 0;
             };
-            self.classes[class].0.lock().add(slab);
+            self.shards[here].pool(class).lock().add(slab);
         }
     }
 
-    /// Makes a slab of `class`.
-    fn new_slab(&self, class: usize) -> Option<NonNull<Slab>> {
+    /// So many bytes more lie free in slabs.
+    fn scatter_by(&self, bytes: isize) {
+        let told = self.shards[self.here()].scatter(bytes);
+        if told != 0 {
+            // Relaxed: a figure for limits and statistics.
+            self.scattered.fetch_add(told, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of free objects in slabs, about. Relaxed: for limits.
+    fn scattered(&self) -> usize {
+        usize::try_from(self.scattered.load(Ordering::Relaxed)).unwrap_or(0)
+    }
+
+    /// Makes a slab of `class` for a shard.
+    fn new_slab(&self, shard: usize, class: usize) -> Option<NonNull<Slab>> {
         let shape = &SHAPES[class];
         let start = self.span(shape.slices)?.start;
         let slab = NonNull::new(span_map::slab_of_slice(start))?;
         // SAFETY: the descriptor of a slice that was just handed out to us.
         unsafe { &mut *slab.as_ptr() }.init(start, class);
         span_map::set_backs(start, shape.slices);
+        span_map::set_owner(start, shape.slices, shard);
         let tag = Tag::new(self.number(), class);
         span_map::set_tags(start, shape.slices, tag, tag);
         // Relaxed, all: figures. Raised before the objects can be taken or the slab freed.
         self.slabs
             .fetch_add(shape.slices * SLICE, Ordering::Relaxed);
-        self.scattered
-            .fetch_add(shape.capacity * shape.size, Ordering::Relaxed);
+        self.scatter_by((shape.capacity * shape.size) as isize);
         self.high.fetch_max(self.in_slabs(), Ordering::Relaxed);
         Some(slab)
     }
 
     /// Takes a full sheaf: into the barn, or its objects into their slabs. A sheaf that is empty then comes back.
     pub(crate) fn put_full(&self, class: usize, sheaf: Sheaf) -> Option<Sheaf> {
-        let emptied = if self.has_room() {
+        let shard = &self.shards[self.here()];
+        let limit = self.barns_limit();
+        let emptied = if shard.barns() < limit {
             None
         } else {
-            self.flush_unused()
+            shard.pop_unused().map(|(class, unused)| {
+                self.put(class, unused.objects(class));
+                unused
+            })
         };
-        if self.has_room() {
-            let mut pool = self.classes[class].0.lock();
-            if pool.barn.len() < SHAPES[class].barn {
-                self.barns.fetch_add(sheaf_bytes(class), Ordering::Relaxed);
-                pool.barn.push(sheaf);
-                return emptied;
-            }
-        }
+        let Err(sheaf) = shard.push_barn(class, sheaf, limit) else {
+            return emptied;
+        };
         self.put(class, sheaf.objects(class));
         emptied
             .into_iter()
@@ -214,30 +248,10 @@ impl Node {
         Some(sheaf)
     }
 
-    /// Whether the barns together may keep more. Relaxed: a limit need not be exact.
-    fn has_room(&self) -> bool {
+    /// Bytes that the barns of one shard may keep.
+    fn barns_limit(&self) -> usize {
         let floor = topology::machine().share(BARNS_FLOOR);
-        self.barns.load(Ordering::Relaxed) < floor.max(self.in_slabs() / BARNS_PART)
-    }
-
-    /// Makes room in the barns at the cost of a class whose barn is used no more: as long as it is full, no other class
-    /// has one. The classes are asked in turn, and whose barn gave a sheaf since it was asked last keeps it. The sheaf that
-    /// was emptied.
-    fn flush_unused(&self) -> Option<Sheaf> {
-        for _ in 0..TRIES {
-            // Relaxed: any class will do.
-            let class = self.asked.fetch_add(1, Ordering::Relaxed) % LAST + 1;
-            let unused = self.classes[class]
-                .0
-                .try_lock()
-                .and_then(|mut pool| pool.pop_unused());
-            if let Some(full) = unused {
-                self.barns.fetch_sub(sheaf_bytes(class), Ordering::Relaxed);
-                self.put(class, full.objects(class));
-                return Some(full);
-            }
-        }
-        None
+        floor.max(self.in_slabs() / BARNS_PART / self.in_use().len())
     }
 
     /// Puts a sheaf's objects back into their slabs, and the sheaf to the empty ones.
@@ -250,22 +264,16 @@ impl Node {
     pub(crate) fn put(&self, class: usize, objects: &[usize]) {
         let tag = Tag::new(self.number(), class);
         let mut free = List::new();
-        let mut pool = self.classes[class].0.lock();
         let mut rest = objects;
-        while !rest.is_empty() {
-            match pool.put(tag, rest, &mut free) {
-                Ok(count) => rest = &rest[count..],
-                Err((object, misuse)) => {
-                    // A handler of the abort may allocate.
-                    drop(pool);
-                    report(object, misuse);
-                }
+        while let Some(first) = rest.first() {
+            let owner = shard::of_object(*first);
+            match self.shards[owner].put(owner, tag, rest, &mut free) {
+                Ok(left) => rest = left,
+                // No lock is held: a handler of the abort may allocate.
+                Err((object, misuse)) => report(object, misuse),
             }
         }
-        // Relaxed: figures.
-        self.scattered
-            .fetch_add(objects.len() * SHAPES[class].size, Ordering::Relaxed);
-        drop(pool);
+        self.scatter_by((objects.len() * SHAPES[class].size) as isize);
         while let Some(slab) = free.pop() {
             self.free_slab(class, slab);
         }
@@ -277,11 +285,10 @@ impl Node {
         // SAFETY: taken out of the lists, so ours; its descriptor stays until the arena has the slices.
         let start = unsafe { slab.as_ref() }.start;
         span_map::set_tags(start, shape.slices, Tag::NONE, Tag::NONE);
-        // Relaxed, both: figures.
+        // Relaxed: a figure.
         self.slabs
             .fetch_sub(shape.slices * SLICE, Ordering::Relaxed);
-        self.scattered
-            .fetch_sub(shape.capacity * shape.size, Ordering::Relaxed);
+        self.scatter_by(-((shape.capacity * shape.size) as isize));
         self.free_span(start, shape.slices);
     }
 
@@ -292,7 +299,13 @@ impl Node {
 
     /// Bytes kept for reuse outside the arena. Relaxed: figures for a limit.
     fn elsewhere(&self) -> usize {
-        self.barns.load(Ordering::Relaxed) + self.scattered.load(Ordering::Relaxed)
+        self.scattered() + self.in_use().iter().map(Shard::barns).sum::<usize>()
+    }
+
+    /// The same with what shards have not told yet.
+    fn elsewhere_exactly(&self) -> usize {
+        let untold: isize = self.in_use().iter().map(Shard::untold).sum();
+        self.elsewhere().saturating_add_signed(untold)
     }
 
     /// An empty sheaf for `class`. Nothing when there is no memory for one.
@@ -306,9 +319,11 @@ impl Node {
     pub(crate) fn drain(&self) -> usize {
         let mut objects = 0;
         for class in 1..ROW {
-            while let Some(full) = self.pop_barn(class, 0) {
-                objects += full.objects(class).len();
-                self.flush(class, full);
+            for shard in self.in_use() {
+                while let Some(full) = shard.pop_barn(class, 0) {
+                    objects += full.objects(class).len();
+                    self.flush(class, full);
+                }
             }
         }
         // Relaxed: a hint, see `scatter`.
@@ -318,15 +333,16 @@ impl Node {
 
     /// Bytes of slabs that are not free there: in use, or in sheaves. Relaxed: for limits and statistics.
     fn in_slabs(&self) -> usize {
-        let scattered = self.scattered.load(Ordering::Relaxed);
-        self.slabs.load(Ordering::Relaxed).saturating_sub(scattered)
+        self.slabs
+            .load(Ordering::Relaxed)
+            .saturating_sub(self.scattered())
     }
 
     /// How much it looks as if what caches hold back is what keeps slabs from coming free. A program that only goes round
     /// in a circle has partly used slabs too, and draining would not mend them: so more must be free in them than in use,
     /// or much, and a quarter of what was in use freed since the last drain. Relaxed: a hint.
     pub(crate) fn scatter(&self) -> Scatter {
-        let scattered = self.scattered.load(Ordering::Relaxed);
+        let scattered = self.scattered();
         let floor = topology::machine().share(SCATTER_FLOOR);
         let in_slabs = self.in_slabs();
         let high = self.high.load(Ordering::Relaxed);
@@ -343,29 +359,28 @@ impl Node {
 
     /// Figures of one class.
     pub(crate) fn class_usage(&self, class: usize) -> ClassUsage {
-        let pool = self.classes[class].0.lock();
-        ClassUsage {
-            slabs: pool.slabs,
-            free: pool.free,
-            barn: pool.barn.len() * SHAPES[class].sheaf,
-            granted: pool.granted,
+        let mut usage = ClassUsage {
+            slabs: 0,
+            free: 0,
+            barn: 0,
+            granted: 0,
+        };
+        for shard in self.in_use() {
+            let pool = shard.pool(class).lock();
+            usage.slabs += pool.slabs;
+            usage.free += pool.free;
+            usage.barn += pool.barn.len() * SHAPES[class].sheaf;
+            usage.granted += pool.granted;
         }
+        usage
     }
 
     /// Calls `f` with each of the node's locks of one kind, in the order in which they may be taken together.
-    pub(crate) fn each_class_lock(&self, f: impl FnMut(&Lock<Pool>)) {
-        self.classes.iter().map(|class| &class.0).for_each(f);
+    pub(crate) fn each_class_lock(&self, mut f: impl FnMut(&Lock<Pool>)) {
+        for shard in self.in_use() {
+            (0..ROW).for_each(|class| f(shard.pool(class)));
+        }
     }
-}
-
-impl Class {
-    const fn new() -> Self {
-        Self(Lock::new(Pool::new()))
-    }
-}
-
-fn sheaf_bytes(class: usize) -> usize {
-    SHAPES[class].size * SHAPES[class].sheaf
 }
 
 /// Ends the process over a pointer that should not have been freed.
@@ -378,5 +393,52 @@ pub(crate) fn report(pointer: usize, misuse: Misuse) -> ! {
         Misuse::NotAnObject => os::abort(format_args!(
             "invalid free of {pointer:#x}: no block in use begins there"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::start;
+
+    /// Tells something on machines with two CPUs. Seen to fail when a CPU takes from its own shard only, and when objects go
+    /// to the shard of the CPU that frees them.
+    #[test]
+    fn shards_lend_objects_and_get_them_back() {
+        const CLASS: usize = 57;
+        assert!(start::ensure());
+        let machine = topology::machine();
+        let all = os::affinity().unwrap();
+        let only = |cpu: usize| all.only(|other| other == cpu);
+        let first = (0..machine.cpus).find(|cpu| only(*cpu).is_some()).unwrap();
+        let (home, shard) = (machine.home_of(first), machine.shard_of(first));
+        let beside = |cpu: &usize| machine.home_of(*cpu) == home && machine.shard_of(*cpu) != shard;
+        let mut others = (first..machine.cpus).filter(beside);
+        let Some(second) = others.find(|cpu| only(*cpu).is_some()) else {
+            return;
+        };
+        let node = node(home);
+        let on = |cpu: usize, f: &(dyn Fn() + Sync)| {
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    os::run_on(&only(cpu).unwrap());
+                    f();
+                });
+            });
+        };
+        let free = |cpu: usize| node.shards[machine.shard_of(cpu)].pool(CLASS).lock().free;
+        let (a, b) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let take_into = |slot: &AtomicUsize| {
+            let mut one = [0];
+            assert_eq!(node.take(CLASS, &mut one), 1);
+            slot.store(one[0], Ordering::Relaxed);
+        };
+        on(first, &|| take_into(&a));
+        let before = (free(first), free(second));
+        on(second, &|| take_into(&b));
+        assert_eq!((free(first), free(second)), (before.0 - 1, before.1));
+        on(second, &|| node.put(CLASS, &[b.load(Ordering::Relaxed)]));
+        assert_eq!((free(first), free(second)), before);
+        node.put(CLASS, &[a.load(Ordering::Relaxed)]);
     }
 }

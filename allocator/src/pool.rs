@@ -1,4 +1,4 @@
-//! The slabs of one size class on one node, and its barn: what the lock of a class guards, the slabs' descriptors too.
+//! The slabs of one size class in one shard, and its barn: what the lock of a class guards, the slabs' descriptors too.
 //!
 //! Slabs that are partly used lie in four lists by the part that is free; objects are taken from the fullest, so that the
 //! emptiest come free. One that is wholly free leaves the pool.

@@ -119,7 +119,7 @@ pub(crate) static SHAPES: [Shape; ROW] = {
         shapes[class] = Shape::new(size_of_class(class));
         class += 1;
     }
-    shapes[SHEAVES].sheaf = 16;
+    shapes[SHEAVES].sheaf = 128;
     shapes
 };
 

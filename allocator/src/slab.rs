@@ -4,7 +4,7 @@
 //! end of an object can harm it, and free objects cost no memory traffic. A set bit is a free object: freeing it again
 //! is seen. Objects are handed out lowest address first, so pages are touched in order.
 //!
-//! All of it is guarded by the lock of the slab's node and class (`node`).
+//! All of it is guarded by the lock of the slab's shard and class (`shard`).
 
 use crate::config::{PAGE, SLICE, UNIT_SLICES};
 use crate::list::{Linked, Links};

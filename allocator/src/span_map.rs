@@ -104,7 +104,7 @@ struct Slabs([Descriptor; REGION_SLICES]);
 #[repr(C, align(128))]
 struct Descriptor {
     slab: UnsafeCell<Slab>,
-    /// The object cache that the slice belongs to, if its tag says that it belongs to one.
+    /// The object cache that the slice belongs to, if its tag says that it belongs to one; or its slab's shard.
     owner: AtomicUsize,
 }
 
@@ -188,8 +188,8 @@ pub(crate) fn set_tags(address: usize, slices: usize, head: Tag, body: Tag) {
     }
 }
 
-/// The object cache that the slice at `address` belongs to, if its tag says that it belongs to one. It may be asked without:
-/// then it is one that is or was, or 0.
+/// The object cache that the slice at `address` belongs to, if its tag says that it belongs to one, or the shard, if that
+/// says a size class. It may be asked without: then it is one that is or was, or 0.
 pub(crate) fn owner(address: usize) -> usize {
     let region = region(address);
     // Relaxed: as for `tag`.
@@ -200,7 +200,7 @@ pub(crate) fn owner(address: usize) -> usize {
     })
 }
 
-/// Notes which object cache `slices` slices from `start` on belong to. The caller owns them.
+/// Notes which object cache or shard `slices` slices from `start` on belong to. The caller owns them.
 pub(crate) fn set_owner(start: usize, slices: usize, owner: usize) {
     let Some(region) = region(start) else { return };
     let first = slice_index(start);
@@ -227,8 +227,8 @@ pub(crate) fn set_backs(start: usize, slices: usize) {
     }
 }
 
-/// The slab that an object with `tag` would be in. The caller holds the lock of the tag's node and class, so that a
-/// slab which has that tag stays what it is.
+/// The slab that an object with `tag` would be in. The caller holds the lock of the tag's class in the shard (or the home
+/// of the cache) that owns it, so that a slab which has that tag stays what it is.
 pub(crate) fn slab_of_object(expected: Tag, object: usize) -> Option<ptr::NonNull<Slab>> {
     let (region, index) = (region(object)?, slice_index(object));
     // Relaxed: see `tag`.

@@ -15,7 +15,7 @@ use core::ffi::CStr;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
-use crate::config::{MAX_CPUS, MAX_NODES, PAGE};
+use crate::config::{MAX_CPUS, MAX_NODES, PAGE, SHARDS};
 use crate::distances::Distances;
 use crate::os::{self, CpuSet, NodeRules, NodeSet};
 use crate::sysfs::Sysfs;
@@ -84,6 +84,10 @@ pub(crate) struct Topology {
     ids: [u16; MAX_NODES],
     /// The home of each CPU.
     homes: [u8; MAX_CPUS],
+    /// The shard of each CPU.
+    shards: [u8; MAX_CPUS],
+    /// How many shards of each node have CPUs, at least 1.
+    shard_counts: [u8; MAX_NODES],
     /// The order of each node, itself first.
     orders: [[u8; MAX_NODES]; MAX_NODES],
 }
@@ -102,6 +106,8 @@ impl Topology {
             affinity: None,
             ids: [0; MAX_NODES],
             homes: [0; MAX_CPUS],
+            shards: [0; MAX_CPUS],
+            shard_counts: [1; MAX_NODES],
             orders: [[0; MAX_NODES]; MAX_NODES],
         }
     }
@@ -134,6 +140,7 @@ impl Topology {
         if machine.apart {
             machine.read_nodes(sysfs, &rules.preferred);
         }
+        machine.deal_shards();
         machine
     }
 
@@ -190,6 +197,27 @@ impl Topology {
     /// The home of a CPU.
     pub(crate) fn home_of(&self, cpu: usize) -> usize {
         self.homes.get(cpu).map_or(0, |node| usize::from(*node))
+    }
+
+    /// Which of its home's shards a CPU works with.
+    pub(crate) fn shard_of(&self, cpu: usize) -> usize {
+        self.shards.get(cpu).map_or(0, |shard| usize::from(*shard))
+    }
+
+    /// How many shards of a node have CPUs; at least 1.
+    pub(crate) fn shards(&self, node: usize) -> usize {
+        usize::from(self.shard_counts[node])
+    }
+
+    /// Spreads the CPUs of each node over its shards.
+    fn deal_shards(&mut self) {
+        let mut dealt = [0; MAX_NODES];
+        for cpu in 0..self.cpus {
+            let home = self.home_of(cpu);
+            self.shards[cpu] = (dealt[home] % SHARDS) as u8;
+            dealt[home] += 1;
+            self.shard_counts[home] = dealt[home].min(SHARDS) as u8;
+        }
     }
 
     /// The process's CPUs that have `node` as their home, or all of them when none has. Nothing where that does not

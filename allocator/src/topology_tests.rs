@@ -76,6 +76,34 @@ fn eight_nodes_and_64_cpus() {
     }
 }
 
+/// Each CPU of a node has a shard, by turns. Seen to fail when CPUs are dealt by their numbers alone.
+#[test]
+fn cpus_are_dealt_to_shards() {
+    let eight = machine(&EIGHT);
+    for node in 0..8 {
+        let cpus = (0..64).filter(|cpu| eight.home_of(*cpu) == node);
+        let shards: Vec<_> = cpus.map(|cpu| eight.shard_of(cpu)).collect();
+        assert_eq!(shards, [0, 1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(eight.shards(node), 8);
+    }
+    let odd = machine(&[
+        ("cpu/possible", "0-12\n"),
+        ("node/online", "0-2\n"),
+        ("node/has_memory", "0-2\n"),
+        ("node/node0/cpulist", "0-9\n"),
+        ("node/node1/cpulist", "10-12\n"),
+        ("node/node2/cpulist", "\n"),
+    ]);
+    assert_eq!(
+        (0..3).map(|node| odd.shards(node)).collect::<Vec<_>>(),
+        [8, 3, 1]
+    );
+    assert_eq!(
+        [7, 8, 9, 10, 12].map(|cpu| odd.shard_of(cpu)),
+        [7, 0, 1, 0, 2]
+    );
+}
+
 /// Ids with gaps; a node without memory between others, whose column in the distances counts; odd distances.
 #[test]
 fn sparse_ids_and_odd_distances() {
