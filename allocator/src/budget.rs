@@ -6,9 +6,10 @@
 //! - Inside a reclaim (the thread's word names its [`Request`]) callbacks may charge up to the whole budget: the reserve
 //!   is what they live on. The request itself may not, when it retries. Nor need a thread that may not reclaim.
 //!   What they borrow is repaid first by what they give back.
-//! - The list of shrinkers itself, which cannot do without, may go over the budget by [`OVERDRAFT`].
+//! - The list of shrinkers itself, which cannot do without, may go over the budget by [`OVERDRAFT`] for each node.
 //! - What a reclaiming thread gives back goes to its request's *credit* and stays charged, so that no other thread
-//!   takes it first. When the request retries it pays from the credit.
+//!   takes it first. When the request retries it pays from the credit. Of what exceeds the budget (an overdraft, or a budget
+//!   that was lowered) nobody gets credit: that is given up first.
 //! - What is left at its end, and what a reclaim thread frees for others, goes to the common credit of the requests in
 //!   flight (`ebb_shrinker::Credit`). A request that lacks some takes just that. The last one gives the rest up.
 //! - Each node has an `account` of its own beside the one figure, where a request has a stake in one node.
@@ -23,6 +24,7 @@ use crate::level;
 use crate::os;
 use crate::scope;
 use crate::tally::SHRINKERS;
+use crate::topology;
 use crate::torture;
 
 // Relaxed, everywhere in this file: counters; no memory is published through them.
@@ -37,7 +39,8 @@ static RESERVE: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// Bytes in the credits of all requests.
 static HELD: AtomicUsize = AtomicUsize::new(0);
 
-/// How far the bookkeeping of the list of shrinkers may exceed the budget, in bytes. It needs a slab or two.
+/// How far the bookkeeping of the list of shrinkers may exceed the budget, in bytes, for each node: a thread's part of it
+/// lies where the thread ran first, and needs a slab or two there.
 const OVERDRAFT: usize = 1 << 20;
 
 /// Which of the thread's words names its request.
@@ -168,10 +171,11 @@ impl Request {
         }
     }
 
-    /// Takes bytes that were given back: to repay what was borrowed, then as credit.
+    /// Takes bytes that were given back: to repay what was borrowed and what exceeds the budget, then as credit.
     fn receive(&self, bytes: usize) {
-        let repaid = bytes.min(self.borrowed.get());
-        self.borrowed.set(self.borrowed.get() - repaid);
+        let borrowed = bytes.min(self.borrowed.get());
+        self.borrowed.set(self.borrowed.get() - borrowed);
+        let repaid = bytes.min(borrowed + excess());
         uncharge(repaid);
         self.add(bytes - repaid);
     }
@@ -228,7 +232,8 @@ pub(crate) fn charge(bytes: usize) -> bool {
     let rest = bytes - spent;
     let charged = charge_up_to(limit, rest).or_else(|backed| {
         if ebb_shrinker::thread_must_not_fail() {
-            return charge_up_to(hard_limit().saturating_add(OVERDRAFT), rest);
+            let overdraft = OVERDRAFT * topology::machine().nodes;
+            return charge_up_to(hard_limit().saturating_add(overdraft), rest);
         }
         Err(backed)
     });
@@ -237,7 +242,7 @@ pub(crate) fn charge(bytes: usize) -> bool {
         (Err(backed), Some(request)) => {
             request.add(spent);
             let over = backed.saturating_add(rest).saturating_sub(limit);
-            request.note_lack(over.min(rest), bytes > limit);
+            request.note_lack(over.min(rest) + excess(), bytes > limit);
         }
         (_, None) => {}
     }
@@ -362,6 +367,11 @@ pub(crate) fn forget_other_threads() {
     };
     let lost = HELD.swap(held, Ordering::Relaxed).saturating_sub(held) + common;
     uncharge(lost);
+}
+
+/// Bytes backed beyond the budget.
+fn excess() -> usize {
+    backed().saturating_sub(hard_limit())
 }
 
 fn hard_limit() -> usize {

@@ -73,6 +73,21 @@ fn reclaims_and_tries_again() {
     });
 }
 
+/// Who frees what exceeds the budget has nothing for himself yet. Seen to fail when it is credited to the request.
+#[test]
+fn a_budget_below_what_is_backed_is_reached_first() {
+    alone("a_budget_below_what_is_backed_is_reached_first", || {
+        let registration = Cache::new(40, MIB).register(patient("full"));
+        ebbmalloc::purge();
+        let budget = ebbmalloc::backed() - 10 * MIB;
+        ebbmalloc::set_budget(Some(budget));
+        assert!(Block::new(MIB).is_some());
+        assert!(ebbmalloc::backed() <= budget);
+        let objects = registration.stats().objects;
+        assert!((11..20).contains(&objects), "{objects} objects freed");
+    });
+}
+
 /// Takes all that the budget leaves, down to the last object of `size` bytes.
 fn exhaust(size: usize) -> Vec<Block> {
     let blocks = [MIB, 64 << 10, size].map(|size| std::iter::from_fn(move || Block::new(size)));
