@@ -165,19 +165,20 @@ impl Place {
         if let Some(second) = self.take_second(Tag::new(home.number(), class)) {
             return Some(second);
         }
-        if let Some(full) = home.pop_barn(class) {
+        let near = home.near();
+        if let Some(full) = home.pop_barn(near, class) {
             return Some(full);
         }
         let mut sheaf = self.empty(home, class)?;
-        sheaf.fill(class, |out| home.take_near(class, out));
+        sheaf.fill(class, |out| home.take_near(near, class, out));
         if sheaf.newest() != 0 {
             return Some(sheaf);
         }
-        if let Some(full) = home.pop_other_barn(class) {
+        if let Some(full) = home.pop_far_barn(near, class) {
             self.put_empty(home, sheaf);
             return Some(full);
         }
-        sheaf.fill(class, |out| home.take(class, out));
+        sheaf.fill(class, |out| home.take_far(near, class, out));
         if sheaf.newest() == 0 {
             self.put_empty(home, sheaf);
             return None;

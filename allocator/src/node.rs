@@ -79,7 +79,7 @@ pub(crate) fn all() -> &'static [Node] {
 pub(crate) fn balance() -> (usize, usize) {
     all().iter().fold((0, 0), |(used, kept), node| {
         let (committed, idle) = node.arena.usage();
-        let keeps = idle + node.elsewhere_exactly();
+        let keeps = idle + node.elsewhere();
         (used + committed.saturating_sub(keeps), kept + keeps)
     })
 }
@@ -137,14 +137,14 @@ impl Node {
     }
 
     /// The number of the shard for the CPU that the calling thread is on, which may be another node's.
-    fn here(&self) -> usize {
-        topology::machine().shard_of(os::cpu()) % self.in_use().len()
-    }
-
-    /// The shards that are in use, the calling thread's first.
-    fn by_nearness(&self) -> impl Iterator<Item = &Shard> {
-        let (here, count) = (self.here(), self.in_use().len());
-        (0..count).map(move |step| &self.shards[(here + step) % count])
+    pub(crate) fn near(&self) -> usize {
+        let (shard, shards) = (topology::machine().shard_of(os::cpu()), self.in_use().len());
+        // Mostly it is one of ours, and a division is much for that.
+        if shard < shards {
+            shard
+        } else {
+            shard % shards
+        }
     }
 
     /// The shards that are in use.
@@ -152,50 +152,72 @@ impl Node {
         &self.shards[..topology::machine().shards(self.number())]
     }
 
-    /// A full sheaf of this shard's barn.
-    pub(crate) fn pop_barn(&self, class: usize) -> Option<Sheaf> {
-        self.shards[self.here()].pop_barn(class, SHAPES[class].sheaf)
+    /// The shards that are in use, but the near one.
+    fn others(&self, near: usize) -> impl Iterator<Item = &Shard> {
+        let numbered = self.in_use().iter().enumerate();
+        numbered.filter_map(move |(number, shard)| (number != near).then_some(shard))
+    }
+
+    /// A full sheaf of the near shard's barn.
+    pub(crate) fn pop_barn(&self, near: usize, class: usize) -> Option<Sheaf> {
+        self.shards[near].pop_barn(class, SHAPES[class].sheaf)
     }
 
     /// A full sheaf of another shard's barn.
-    pub(crate) fn pop_other_barn(&self, class: usize) -> Option<Sheaf> {
-        let mut others = self.by_nearness().skip(1);
-        others.find_map(|other| other.pop_barn(class, SHAPES[class].sheaf))
-    }
-
-    /// Takes objects from this shard's slabs, lowest address first. 0 when they have none.
-    pub(crate) fn take_near(&self, class: usize, out: &mut [usize]) -> usize {
-        self.take_from(&self.shards[self.here()], class, out)
-    }
-
-    fn take_from(&self, shard: &Shard, class: usize, out: &mut [usize]) -> usize {
-        let taken = shard.pool(class).lock().take(out);
-        self.scatter_by(-((taken * SHAPES[class].size) as isize));
-        taken
+    pub(crate) fn pop_far_barn(&self, near: usize, class: usize) -> Option<Sheaf> {
+        self.others(near)
+            .find_map(|other| other.pop_barn(class, SHAPES[class].sheaf))
     }
 
     /// Takes objects from slabs, lowest address first. 0 when there is no memory.
     pub(crate) fn take(&self, class: usize, out: &mut [usize]) -> usize {
-        loop {
-            let mut shards = self.by_nearness();
-            let found = shards.find_map(|shard| match self.take_from(shard, class, out) {
-                0 => None,
-                taken => Some(taken),
-            });
-            if let Some(taken) = found {
-                return taken;
-            }
-            let here = self.here();
-            let Some(slab) = self.new_slab(here, class) else {
-                return 0;
-            };
-            self.shards[here].pool(class).lock().add(slab);
+        let near = self.near();
+        match self.take_near(near, class, out) {
+            0 => self.take_far(near, class, out),
+            taken => taken,
         }
     }
 
-    /// So many bytes more lie free in slabs.
-    fn scatter_by(&self, bytes: isize) {
-        let told = self.shards[self.here()].scatter(bytes);
+    /// Takes objects from the near shard's slabs, lowest address first. 0 when they have none.
+    pub(crate) fn take_near(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
+        self.take_from(&self.shards[near], class, out)
+    }
+
+    /// Takes objects from another shard's slabs; from a new slab of the near one when they have none. 0 when there is no
+    /// memory.
+    pub(crate) fn take_far(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
+        for other in self.others(near) {
+            let taken = self.take_from(other, class, out);
+            if taken > 0 {
+                return taken;
+            }
+        }
+        let Some(slab) = self.new_slab(near, class) else {
+            return 0;
+        };
+        let shard = &self.shards[near];
+        let mut pool = shard.pool(class).lock();
+        pool.add(slab);
+        let taken = pool.take(out);
+        drop(pool);
+        self.note_taken(shard, class, taken)
+    }
+
+    fn take_from(&self, shard: &Shard, class: usize, out: &mut [usize]) -> usize {
+        let taken = shard.pool(class).lock().take(out);
+        self.note_taken(shard, class, taken)
+    }
+
+    fn note_taken(&self, shard: &Shard, class: usize, taken: usize) -> usize {
+        if taken > 0 {
+            self.scatter_by(shard, -((taken * SHAPES[class].size) as isize));
+        }
+        taken
+    }
+
+    /// So many bytes more lie free in slabs, by the account of a shard.
+    fn scatter_by(&self, shard: &Shard, bytes: isize) {
+        let told = shard.scatter(bytes);
         if told != 0 {
             // Relaxed: a figure for limits and statistics.
             self.scattered.fetch_add(told, Ordering::Relaxed);
@@ -208,27 +230,28 @@ impl Node {
     }
 
     /// Makes a slab of `class` for a shard.
-    fn new_slab(&self, shard: usize, class: usize) -> Option<NonNull<Slab>> {
+    fn new_slab(&self, near: usize, class: usize) -> Option<NonNull<Slab>> {
         let shape = &SHAPES[class];
         let start = self.span(shape.slices)?.start;
         let slab = NonNull::new(span_map::slab_of_slice(start))?;
         // SAFETY: the descriptor of a slice that was just handed out to us.
         unsafe { &mut *slab.as_ptr() }.init(start, class);
         span_map::set_backs(start, shape.slices);
-        span_map::set_owner(start, shape.slices, shard);
+        span_map::set_owner(start, shape.slices, near);
         let tag = Tag::new(self.number(), class);
         span_map::set_tags(start, shape.slices, tag, tag);
         // Relaxed, all: figures. Raised before the objects can be taken or the slab freed.
         self.slabs
             .fetch_add(shape.slices * SLICE, Ordering::Relaxed);
-        self.scatter_by((shape.capacity * shape.size) as isize);
+        let bytes = (shape.capacity * shape.size) as isize;
+        self.scatter_by(&self.shards[near], bytes);
         self.high.fetch_max(self.in_slabs(), Ordering::Relaxed);
         Some(slab)
     }
 
     /// Takes a full sheaf: into the barn, or its objects into their slabs. A sheaf that is empty then comes back.
     pub(crate) fn put_full(&self, class: usize, sheaf: Sheaf) -> Option<Sheaf> {
-        let shard = &self.shards[self.here()];
+        let shard = &self.shards[self.near()];
         let limit = self.barns_limit();
         let emptied = if shard.barns() < limit {
             None
@@ -267,13 +290,17 @@ impl Node {
         let mut rest = objects;
         while let Some(first) = rest.first() {
             let owner = shard::of_object(*first);
-            match self.shards[owner].put(owner, tag, rest, &mut free) {
-                Ok(left) => rest = left,
+            let shard = &self.shards[owner];
+            match shard.put(owner, tag, rest, &mut free) {
+                Ok(left) => {
+                    let bytes = (rest.len() - left.len()) * SHAPES[class].size;
+                    self.scatter_by(shard, bytes as isize);
+                    rest = left;
+                }
                 // No lock is held: a handler of the abort may allocate.
                 Err((object, misuse)) => report(object, misuse),
             }
         }
-        self.scatter_by((objects.len() * SHAPES[class].size) as isize);
         while let Some(slab) = free.pop() {
             self.free_slab(class, slab);
         }
@@ -284,11 +311,12 @@ impl Node {
         let shape = &SHAPES[class];
         // SAFETY: taken out of the lists, so ours; its descriptor stays until the arena has the slices.
         let start = unsafe { slab.as_ref() }.start;
+        let shard = &self.shards[shard::of_object(start)];
         span_map::set_tags(start, shape.slices, Tag::NONE, Tag::NONE);
         // Relaxed: a figure.
         self.slabs
             .fetch_sub(shape.slices * SLICE, Ordering::Relaxed);
-        self.scatter_by(-((shape.capacity * shape.size) as isize));
+        self.scatter_by(shard, -((shape.capacity * shape.size) as isize));
         self.free_span(start, shape.slices);
     }
 
@@ -299,13 +327,10 @@ impl Node {
 
     /// Bytes kept for reuse outside the arena. Relaxed: figures for a limit.
     fn elsewhere(&self) -> usize {
-        self.scattered() + self.in_use().iter().map(Shard::barns).sum::<usize>()
-    }
-
-    /// The same with what shards have not told yet.
-    fn elsewhere_exactly(&self) -> usize {
-        let untold: isize = self.in_use().iter().map(Shard::untold).sum();
-        self.elsewhere().saturating_add_signed(untold)
+        let told = self.scattered.load(Ordering::Relaxed);
+        let shards = self.in_use().iter();
+        let bytes = shards.fold(told, |sum, shard| sum.wrapping_add(shard.kept()));
+        usize::try_from(bytes).unwrap_or(0)
     }
 
     /// An empty sheaf for `class`. Nothing when there is no memory for one.

@@ -130,9 +130,9 @@ impl Shard {
         self.untold.swap(0, Ordering::Relaxed)
     }
 
-    /// What the node was not told yet. Relaxed: a figure.
-    pub(crate) fn untold(&self) -> isize {
-        self.untold.load(Ordering::Relaxed)
+    /// Bytes in barns, and those free in slabs of which the node was not told. Relaxed: figures.
+    pub(crate) fn kept(&self) -> isize {
+        self.barns() as isize + self.untold.load(Ordering::Relaxed)
     }
 }
 
@@ -157,8 +157,8 @@ mod tests {
         let told: Vec<_> = (0..9).map(|_| shard.scatter(step)).collect();
         let all = DRIFT as isize;
         assert_eq!(told, [0, 0, 0, all, 0, 0, 0, all, 0]);
-        assert_eq!(shard.untold(), step);
+        assert_eq!(shard.kept(), step);
         assert_eq!(shard.scatter(-step), 0);
-        assert_eq!((shard.scatter(-2 * all), shard.untold()), (-2 * all, 0));
+        assert_eq!((shard.scatter(-2 * all), shard.kept()), (-2 * all, 0));
     }
 }
