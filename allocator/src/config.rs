@@ -83,6 +83,9 @@ pub(crate) const KEEP_FLOOR: usize = 11 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;
 
+/// When so many bytes and a slab are idle in a node's arena, a shard makes a slab of them before it borrows from others.
+pub(crate) const IDLE_LEAST: usize = 2 << 20;
+
 /// Of what is in use, this part may be kept in barns, each shard its share.
 pub(crate) const BARNS_PART: usize = 32;
 

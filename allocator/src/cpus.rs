@@ -171,6 +171,9 @@ impl Place {
         }
         let mut sheaf = self.empty(home, class)?;
         sheaf.fill(class, |out| home.take_near(near, class, out));
+        if sheaf.newest() == 0 && home.has_idle(class) {
+            sheaf.fill(class, |out| home.take_new(near, class, out));
+        }
         if sheaf.newest() != 0 {
             return Some(sheaf);
         }

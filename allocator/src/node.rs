@@ -5,8 +5,8 @@
 //! beyond that is flushed into the slabs' bitmaps under one lock, and refills come from the bitmaps in address order:
 //! bulk traffic costs a transfer per sheaf, and the program finds its objects side by side again.
 //!
-//! Where a CPU looks, each step before the next: the barn and the slabs of its shard (`shard`), the barns and then the
-//! slabs of the node's other shards, a new slab. Which slab gives objects and takes them back is `pool`'s business; one
+//! Where a CPU looks, each step before the next: the barn and the slabs of its shard (`shard`), a new slab if much memory
+//! is idle, the barns and then the slabs of the node's other shards, a new slab. Which slab gives objects and takes them back is `pool`'s business; one
 //! that is wholly free goes back to the arena at once.
 //!
 //! What an invariant here says of a freed pointer that breaks it, the process ends with: one line, and abort.
@@ -16,8 +16,8 @@ use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 use crate::arena::{Arena, Span};
 use crate::config::{
-    BARNS_FLOOR, BARNS_PART, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART, SHARDS,
-    SLICE,
+    BARNS_FLOOR, BARNS_PART, IDLE_LEAST, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART,
+    SHARDS, SLICE,
 };
 use crate::empties::Empties;
 use crate::list::List;
@@ -192,6 +192,17 @@ impl Node {
                 return taken;
             }
         }
+        self.take_new(near, class, out)
+    }
+
+    /// Whether there is so much idle in the arena that a new slab had better come before what lies free in other shards:
+    /// it brings no cache lines along.
+    pub(crate) fn has_idle(&self, class: usize) -> bool {
+        self.arena.usage().1 >= IDLE_LEAST + SHAPES[class].slices * SLICE
+    }
+
+    /// Takes objects from a new slab of the near shard. 0 when there is no memory.
+    pub(crate) fn take_new(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
         let Some(slab) = self.new_slab(near, class) else {
             return 0;
         };

@@ -3,7 +3,7 @@
 //! Objects that went from one CPU to another bring their cache lines along, and so do the descriptors and locks of their
 //! slabs: 100 to 500 ns for each. So a slab belongs to the shard whose CPU made it for as long as it lives, and its objects
 //! go back there whoever frees them. A CPU takes from its own shard first; what lies free in another is taken before there
-//! is a new slab, so that no memory is lost by the division (`node`).
+//! is more memory for a new slab, so that none is lost by the division (`node`).
 
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
