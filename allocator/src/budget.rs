@@ -175,9 +175,11 @@ impl Request {
     fn receive(&self, bytes: usize) {
         let borrowed = bytes.min(self.borrowed.get());
         self.borrowed.set(self.borrowed.get() - borrowed);
-        let repaid = bytes.min(borrowed + excess());
-        uncharge(repaid);
-        self.add(bytes - repaid);
+        uncharge(borrowed);
+        // Only now: what was borrowed may be what exceeded it.
+        let given_up = excess().min(bytes - borrowed);
+        uncharge(given_up);
+        self.add(bytes - borrowed - given_up);
     }
 
     fn add(&self, bytes: usize) {
