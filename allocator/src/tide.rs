@@ -6,8 +6,8 @@
 //! 1. Who gives memory back because more is kept than may be says so ([`Tide::ebb`]).
 //! 2. Who has memory backed anew says so ([`Tide::flow`]). As far as so much was given back lately, the tide rises: by
 //!    half of it, since once is no habit.
-//! 3. As much as the tide's height may be kept ([`Tide::height`]). What is kept is not given back, so it rises no further
-//!    than what the program swings by, and a swing's half.
+//! 3. As much as the tide's height may be kept beside what may be in any case ([`Tide::height`]): what came back is what was
+//!    lacking there. What is kept is not given back, so it rises no further.
 //! 4. With every second the height halves, and so does what is remembered of step 1. A program that still swings shows it
 //!    by taking again what it then lacks.
 //!
