@@ -47,6 +47,9 @@ pub(crate) const MAX_SIZE: usize = 1 << ADDRESS_BITS;
 /// Words per node in a CPU's table, one per tag value of that node.
 pub(crate) const ROW: usize = 128;
 
+/// The words of a row from this one on stand for nothing, and never change. At the beginning of a cache line.
+pub(crate) const QUIET_WORD: usize = 104;
+
 /// CPUs that are told apart. Where there may ever be more, there is no fast path.
 pub(crate) const MAX_CPUS: usize = 1024;
 

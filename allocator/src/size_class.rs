@@ -7,8 +7,8 @@
 use core::hint::cold_path;
 
 use crate::config::{
-    BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, ROW, SHEAF_BYTES, SHEAF_LEAST, SHEAF_MOST,
-    SLICE, UNIT_SLICES,
+    BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, QUIET_WORD, ROW, SHEAF_BYTES, SHEAF_LEAST,
+    SHEAF_MOST, SLICE, UNIT_SLICES,
 };
 
 /// The last class.
@@ -16,6 +16,7 @@ pub(crate) const LAST: usize = 96;
 
 /// The kind under which a CPU keeps sheaves without objects: no class, but a word like one.
 pub(crate) const SHEAVES: usize = 98;
+const _: () = assert!(LAST < SHEAVES && SHEAVES < QUIET_WORD);
 
 /// Sizes up to this have a class per 16 bytes.
 const FINE: usize = 1024;

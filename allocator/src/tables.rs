@@ -12,7 +12,7 @@ use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::budget;
-use crate::config::{MAX_CPUS, PAGE, ROW};
+use crate::config::{PAGE, ROW};
 use crate::lock::Lock;
 use crate::os::{self, NO_CPU, Rows, percpu};
 use crate::sheaf;
@@ -27,10 +27,10 @@ pub(crate) static STARTING: Lock<()> = Lock::new(());
 pub(crate) const FALLBACKS: usize = 64;
 
 /// Where each CPU pops: the row of its own node.
-static POP: Rows = [const { AtomicUsize::new(0) }; NO_CPU + MAX_CPUS];
+static POP: Rows = Rows::new();
 
 /// Where each CPU pushes: its whole table.
-static PUSH: Rows = [const { AtomicUsize::new(0) }; NO_CPU + MAX_CPUS];
+static PUSH: Rows = Rows::new();
 
 /// The tables for threads without restartable sequences.
 pub(crate) static FALLBACK: [Lock<Table>; FALLBACKS] =
@@ -75,7 +75,7 @@ pub(crate) fn start(fallback: bool) -> bool {
     if !fallback && os::prepare_fences() {
         // Whoever is on no CPU, or on one that we were not told of.
         (0..NO_CPU).for_each(close_entry);
-        (NO_CPU + machine.cpus..POP.len()).for_each(close_entry);
+        (NO_CPU + machine.cpus..POP.entries.len()).for_each(close_entry);
         percpu::start(&POP, &PUSH);
     }
     true
@@ -166,14 +166,14 @@ pub(crate) fn open(cpu: usize, table: Table) {
     let row = table.words + home * ROW * size_of::<usize>();
     // Release, both: whoever reads the address sees the words that were written before. The sequences load it and then
     // what it names: a dependency, which x86-64 keeps in order.
-    PUSH[NO_CPU + cpu].store(table.words, Ordering::Release);
-    POP[NO_CPU + cpu].store(row, Ordering::Release);
+    PUSH.entries[NO_CPU + cpu].store(table.words, Ordering::Release);
+    POP.entries[NO_CPU + cpu].store(row, Ordering::Release);
 }
 
 /// A CPU's table; one at address 0 before [`start`].
 pub(crate) fn of_cpu(cpu: usize) -> Table {
     // Relaxed: the words' addresses never change, and what they hold is the caller's business.
-    let words = PUSH[NO_CPU + cpu].load(Ordering::Relaxed);
+    let words = PUSH.entries[NO_CPU + cpu].load(Ordering::Relaxed);
     Table { words }
 }
 
@@ -185,8 +185,8 @@ pub(crate) fn close(cpu: usize) {
 fn close_entry(entry: usize) {
     // Relaxed, all: a fence or the start of the fast path follows, and makes them visible.
     let closed = CLOSED.load(Ordering::Relaxed);
-    PUSH[entry].store(closed, Ordering::Relaxed);
-    POP[entry].store(closed, Ordering::Relaxed);
+    PUSH.entries[entry].store(closed, Ordering::Relaxed);
+    POP.entries[entry].store(closed, Ordering::Relaxed);
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use core::sync::atomic::AtomicUsize;
 
-use crate::config::MAX_CPUS;
+use crate::config::{MAX_CPUS, QUIET_WORD, ROW};
 
 mod linux;
 mod numa;
@@ -32,10 +32,32 @@ mod thread_word;
 compile_error!("ebbmalloc runs on 64-bit Linux");
 
 /// Addresses of rows of words, one for each number of a CPU, and in front of that of CPU 0 [`NO_CPU`] for threads that are on
-/// no CPU.
-pub(crate) type Rows = [AtomicUsize; NO_CPU + MAX_CPUS];
+/// no CPU. See [`QUIET`] for the place of the first ones.
+#[repr(C, align(1024))]
+pub(crate) struct Rows {
+    before: [u8; QUIET],
+    pub(crate) entries: [AtomicUsize; NO_CPU + MAX_CPUS],
+}
+
 /// See [`Rows`].
 pub(crate) const NO_CPU: usize = 2;
+
+/// Where in a page that lies what every operation reads, counted from where a row begins there: where no word ever changes.
+/// For a processor compares the low 12 bits of addresses first: a load from a page's byte 8 seems to be of a word that was
+/// stored to byte 8 of another page, and waits for that store, which waits in turn for all before it, such as the program's
+/// to new objects. (A single thread that fills new objects was 1.6 times slower.)
+const QUIET: usize = QUIET_WORD * size_of::<usize>();
+
+const _: () = assert!(ROW * size_of::<usize>() == align_of::<Rows>());
+
+impl Rows {
+    pub(crate) const fn new() -> Self {
+        Self {
+            before: [0; QUIET],
+            entries: [const { AtomicUsize::new(0) }; NO_CPU + MAX_CPUS],
+        }
+    }
+}
 
 pub(crate) use linux::{
     KeepErrno, advise_huge, advise_small, at_exit, at_fork, cpu, discard, environment,

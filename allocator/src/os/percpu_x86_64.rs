@@ -38,9 +38,9 @@ use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use super::thread::affinity;
-use super::{NO_CPU, Rows};
+use super::{NO_CPU, QUIET, Rows};
 
-/// What every operation reads. Constant after start, alone on its cache line.
+/// What every operation reads. Constant after start, alone on its cache line, whose place is [`QUIET`].
 #[repr(C)]
 struct Hot {
     /// Where the thread's area is, from the thread pointer; 0 before start.
@@ -53,7 +53,8 @@ struct Hot {
 
 global_asm!(
     ".pushsection .data.ebb_hot, \"aw\", @progbits",
-    ".balign 64",
+    ".balign 1024",
+    ".skip {quiet}",
     ".globl ebb_hot",
     ".hidden ebb_hot",
     ".type ebb_hot, @object",
@@ -71,6 +72,7 @@ global_asm!(
     "ret",
     ".size ebb_rseq_offset, . - ebb_rseq_offset",
     ".popsection",
+    quiet = const QUIET,
 );
 
 unsafe extern "C" {
@@ -101,9 +103,9 @@ pub(crate) fn start(pop: &'static Rows, push: &'static Rows) -> bool {
     let hot = hot();
     // Relaxed, both: the Release below is behind them.
     hot.pop
-        .store((&raw const pop[NO_CPU]).addr(), Ordering::Relaxed);
+        .store((&raw const pop.entries[NO_CPU]).addr(), Ordering::Relaxed);
     hot.push
-        .store((&raw const push[NO_CPU]).addr(), Ordering::Relaxed);
+        .store((&raw const push.entries[NO_CPU]).addr(), Ordering::Relaxed);
     // Release: pairs with the sequences' load of `rseq` (a plain load is an acquire on x86-64).
     hot.rseq.store(*offset, Ordering::Release);
     true
