@@ -250,7 +250,7 @@ pub(crate) fn free(tag: Tag, object: usize) -> Scatter {
     let room = old == sheaf::unset() || (sheaf::is_real(old) && sheaf::is_full(old));
     let fresh = if room { place.empty(home, class) } else { None };
     let Some(mut fresh) = fresh else {
-        home.put(class, &[object]);
+        home.put(class, &mut [object]);
         return home.scatter();
     };
     fresh.push(object);

@@ -96,27 +96,30 @@ impl Shard {
         None
     }
 
-    /// Puts the first objects back into their slabs, as many as belong to this shard, whose number is given: what is left.
-    /// Slabs that are wholly free then are moved to `empty`.
+    /// Puts those objects back into their slabs that belong to this shard, whose number is given, and moves the others to
+    /// the front: how many. Slabs that are wholly free then are moved to `empty`.
     ///
     /// # Errors
     /// The object that cannot be taken back, and what is wrong with it.
-    pub(crate) fn put<'a>(
+    pub(crate) fn put(
         &self,
         number: usize,
         tag: Tag,
-        objects: &'a [usize],
+        objects: &mut [usize],
         empty: &mut List<Slab>,
-    ) -> Result<&'a [usize], (usize, Misuse)> {
+    ) -> Result<usize, (usize, Misuse)> {
         let mut pool = self.pool(tag.kind()).lock();
-        let mut rest = objects;
-        while let Some(first) = rest.first()
-            && of_object(*first) == number
-        {
-            let count = pool.put(tag, rest, empty)?;
-            rest = &rest[count..];
+        let (mut next, mut others) = (0, 0);
+        while next < objects.len() {
+            let object = objects[next];
+            if of_object(object) == number {
+                next += pool.put(tag, &objects[next..], empty)?;
+            } else {
+                objects[others] = object;
+                (next, others) = (next + 1, others + 1);
+            }
         }
-        Ok(rest)
+        Ok(others)
     }
 
     /// So many bytes more lie free in slabs. What is to be added to the node's figure: mostly 0, since that is not told of

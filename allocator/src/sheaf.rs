@@ -101,6 +101,11 @@ impl Sheaf {
         &self.slots[SLOTS - SHAPES[class].sheaf..=self.top]
     }
 
+    /// The same, to be put into another order.
+    pub(crate) fn objects_mut(&mut self, class: usize) -> &mut [usize] {
+        &mut self.slots[SLOTS - SHAPES[class].sheaf..=self.top]
+    }
+
     /// The newest object; 0 when it is empty.
     pub(crate) fn newest(&self) -> usize {
         self.slots[self.top]
