@@ -158,9 +158,14 @@ impl Node {
         numbered.filter_map(move |(number, shard)| (number != near).then_some(shard))
     }
 
-    /// A full sheaf of the near shard's barn.
+    /// A full sheaf of the near shard's barn; of another's, when CPUs of others have put a sheaf of objects back into its slabs.
     pub(crate) fn pop_barn(&self, near: usize, class: usize) -> Option<Sheaf> {
-        self.shards[near].pop_barn(class, SHAPES[class].sheaf)
+        let (shard, objects) = (&self.shards[near], SHAPES[class].sheaf);
+        let full = shard.pop_barn(class, objects);
+        if full.is_none() && shard.settle(class, objects) {
+            return self.pop_far_barn(near, class);
+        }
+        full
     }
 
     /// A full sheaf of another shard's barn.
@@ -298,11 +303,11 @@ impl Node {
     /// that come free go back to the arena.
     pub(crate) fn put(&self, class: usize, mut objects: &mut [usize]) {
         let tag = Tag::new(self.number(), class);
-        let mut free = List::new();
+        let (near, mut free) = (self.near(), List::new());
         while let Some(first) = objects.first() {
             let owner = shard::of_object(*first);
             let shard = &self.shards[owner];
-            match shard.put(owner, tag, objects, &mut free) {
+            match shard.put(owner, tag, objects, owner != near, &mut free) {
                 Ok(others) => {
                     let bytes = (objects.len() - others) * SHAPES[class].size;
                     self.scatter_by(shard, bytes as isize);

@@ -33,6 +33,8 @@ pub(crate) struct Pool {
     pub(crate) slabs: usize,
     /// Free objects in them.
     pub(crate) free: usize,
+    /// Objects that other shards' CPUs put back, less what was asked of them in return.
+    pub(crate) owed: usize,
     /// Objects that ever left slabs or barn: for a CPU, one by one or in a sheaf.
     pub(crate) granted: u64,
 }
@@ -45,6 +47,7 @@ impl Pool {
             partial: [const { List::new() }; FULLNESS],
             slabs: 0,
             free: 0,
+            owed: 0,
             granted: 0,
         }
     }

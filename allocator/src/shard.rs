@@ -16,6 +16,9 @@ use crate::size_class::{LAST, SHAPES};
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 
+/// Sheaves that others may owe a shard, of each class. It is soon forgotten what a program did before.
+const OWED_MOST: usize = 64;
+
 /// Classes that are asked at once for room in the barns.
 const TRIES: usize = 2;
 
@@ -61,6 +64,14 @@ impl Shard {
         Some(full)
     }
 
+    /// Whether the CPUs of other shards have put back so many objects of ours that they may be asked for as many.
+    pub(crate) fn settle(&self, class: usize, objects: usize) -> bool {
+        let mut pool = self.pool(class).lock();
+        let rest = pool.owed.checked_sub(objects);
+        pool.owed = rest.unwrap_or(pool.owed);
+        rest.is_some()
+    }
+
     /// Takes a full sheaf into the barn while the barns have less than `limit` bytes; else it comes back.
     pub(crate) fn push_barn(&self, class: usize, full: Sheaf, limit: usize) -> Result<(), Sheaf> {
         if self.barns() >= limit {
@@ -97,7 +108,8 @@ impl Shard {
     }
 
     /// Puts those objects back into their slabs that belong to this shard, whose number is given, and moves the others to
-    /// the front: how many. Slabs that are wholly free then are moved to `empty`.
+    /// the front: how many. `far` says that a CPU of another shard puts them back. Slabs that are wholly free then are moved to
+    /// `empty`.
     ///
     /// # Errors
     /// The object that cannot be taken back, and what is wrong with it.
@@ -106,6 +118,7 @@ impl Shard {
         number: usize,
         tag: Tag,
         objects: &mut [usize],
+        far: bool,
         empty: &mut List<Slab>,
     ) -> Result<usize, (usize, Misuse)> {
         let mut pool = self.pool(tag.kind()).lock();
@@ -118,6 +131,10 @@ impl Shard {
                 objects[others] = object;
                 (next, others) = (next + 1, others + 1);
             }
+        }
+        if far {
+            let most = OWED_MOST * SHAPES[tag.kind()].sheaf;
+            pool.owed = most.min(pool.owed + objects.len() - others);
         }
         Ok(others)
     }
