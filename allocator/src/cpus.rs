@@ -165,28 +165,11 @@ impl Place {
         if let Some(second) = self.take_second(Tag::new(home.number(), class)) {
             return Some(second);
         }
-        let near = home.near();
-        if let Some(full) = home.pop_barn(near, class) {
-            return Some(full);
-        }
-        let mut sheaf = self.empty(home, class)?;
-        sheaf.fill(class, |out| home.take_near(near, class, out));
-        if sheaf.newest() == 0 && home.has_idle(class) {
-            sheaf.fill(class, |out| home.take_new(near, class, out));
-        }
-        if sheaf.newest() != 0 {
-            return Some(sheaf);
-        }
-        if let Some(full) = home.pop_far_barn(near, class) {
-            self.put_empty(home, sheaf);
-            return Some(full);
-        }
-        sheaf.fill(class, |out| home.take_far(near, class, out));
-        if sheaf.newest() == 0 {
-            self.put_empty(home, sheaf);
-            return None;
-        }
-        Some(sheaf)
+        let (full, unused) = home.refill(class, || self.empty(home, class));
+        unused
+            .into_iter()
+            .for_each(|sheaf| self.put_empty(home, sheaf));
+        full
     }
 }
 

@@ -98,6 +98,7 @@
 //! | | `arena` |
 //! | | `shard` |
 //! | | `node` |
+//! | | `refill`, `put_back` |
 //! | | `tables`, `placement`, `cache_home` |
 //! | | `object_cache` |
 //! | | `cache_slabs`, `sparse` |
@@ -119,7 +120,7 @@
 //! | | `raw`, `control`, `slab_box` |
 //! | | `slab_cache` |
 //!
-//! To follow one allocation read `global`, `heap`, `cpus`, `node`, `shard`, `pool`, `arena`, `units`,
+//! To follow one allocation read `global`, `heap`, `cpus`, `refill`, `shard`, `pool`, `arena`, `units`,
 //! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`; object caches begin at
 //! `object_cache`.
 
@@ -158,8 +159,10 @@ mod object_cache;
 mod os;
 mod placement;
 mod pool;
+mod put_back;
 pub mod raw;
 mod reclaim;
+mod refill;
 mod report;
 mod ring;
 mod round;

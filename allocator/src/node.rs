@@ -1,34 +1,25 @@
 //! A NUMA node: its shards, in which per size class there are a barn of full sheaves and the slabs, behind one short lock;
-//! and the arena below.
+//! the arena below; and what it knows of both.
 //!
 //! A CPU exchanges whole sheaves with the barn by pointer. The barn keeps about a cache's worth of objects; a sheaf
 //! beyond that is flushed into the slabs' bitmaps under one lock, and refills come from the bitmaps in address order:
-//! bulk traffic costs a transfer per sheaf, and the program finds its objects side by side again.
-//!
-//! Where a CPU looks, each step before the next: the barn and the slabs of its shard (`shard`), a new slab if much memory
-//! is idle, the barns and then the slabs of the node's other shards, a new slab. Which slab gives objects and takes them back is `pool`'s business; one
-//! that is wholly free goes back to the arena at once.
+//! bulk traffic costs a transfer per sheaf, and the program finds its objects side by side again. `refill` has the one
+//! way, `put_back` the other.
 //!
 //! What an invariant here says of a freed pointer that breaks it, the process ends with: one line, and abort.
 
-use core::ptr::NonNull;
 use core::sync::atomic::{AtomicIsize, AtomicU64, AtomicUsize, Ordering};
 
 use crate::arena::{Arena, Span};
-use crate::config::{
-    BARNS_FLOOR, BARNS_PART, IDLE_LEAST, MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART,
-    SHARDS, SLICE,
-};
+use crate::config::{MAX_NODES, ROW, SCATTER_FLOOR, SCATTER_LOW, SCATTER_PART, SHARDS};
 use crate::empties::Empties;
-use crate::list::List;
 use crate::lock::Lock;
 use crate::os;
 use crate::pool::Pool;
-use crate::shard::{self, Shard};
+use crate::shard::Shard;
 use crate::sheaf::Sheaf;
 use crate::size_class::SHAPES;
-use crate::slab::{Misuse, Slab};
-use crate::span_map::{self, Tag};
+use crate::slab::Misuse;
 use crate::topology;
 
 /// One NUMA node.
@@ -147,92 +138,24 @@ impl Node {
         }
     }
 
+    /// A shard.
+    pub(crate) fn shard(&self, number: usize) -> &Shard {
+        &self.shards[number]
+    }
+
     /// The shards that are in use.
-    fn in_use(&self) -> &[Shard] {
+    pub(crate) fn in_use(&self) -> &[Shard] {
         &self.shards[..topology::machine().shards(self.number())]
     }
 
     /// The shards that are in use, but the near one.
-    fn others(&self, near: usize) -> impl Iterator<Item = &Shard> {
+    pub(crate) fn others(&self, near: usize) -> impl Iterator<Item = &Shard> {
         let numbered = self.in_use().iter().enumerate();
         numbered.filter_map(move |(number, shard)| (number != near).then_some(shard))
     }
 
-    /// A full sheaf of the near shard's barn; of another's, when CPUs of others have put a sheaf of objects back into its slabs.
-    pub(crate) fn pop_barn(&self, near: usize, class: usize) -> Option<Sheaf> {
-        let (shard, objects) = (&self.shards[near], SHAPES[class].sheaf);
-        let full = shard.pop_barn(class, objects);
-        if full.is_none() && shard.settle(class, objects) {
-            return self.pop_far_barn(near, class);
-        }
-        full
-    }
-
-    /// A full sheaf of another shard's barn.
-    pub(crate) fn pop_far_barn(&self, near: usize, class: usize) -> Option<Sheaf> {
-        self.others(near)
-            .find_map(|other| other.pop_barn(class, SHAPES[class].sheaf))
-    }
-
-    /// Takes objects from slabs, lowest address first. 0 when there is no memory.
-    pub(crate) fn take(&self, class: usize, out: &mut [usize]) -> usize {
-        let near = self.near();
-        match self.take_near(near, class, out) {
-            0 => self.take_far(near, class, out),
-            taken => taken,
-        }
-    }
-
-    /// Takes objects from the near shard's slabs, lowest address first. 0 when they have none.
-    pub(crate) fn take_near(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
-        self.take_from(&self.shards[near], class, out)
-    }
-
-    /// Takes objects from another shard's slabs; from a new slab of the near one when they have none. 0 when there is no
-    /// memory.
-    pub(crate) fn take_far(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
-        for other in self.others(near) {
-            let taken = self.take_from(other, class, out);
-            if taken > 0 {
-                return taken;
-            }
-        }
-        self.take_new(near, class, out)
-    }
-
-    /// Whether there is so much idle in the arena that a new slab had better come before what lies free in other shards:
-    /// it brings no cache lines along.
-    pub(crate) fn has_idle(&self, class: usize) -> bool {
-        self.arena.usage().1 >= IDLE_LEAST + SHAPES[class].slices * SLICE
-    }
-
-    /// Takes objects from a new slab of the near shard. 0 when there is no memory.
-    pub(crate) fn take_new(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
-        let Some(slab) = self.new_slab(near, class) else {
-            return 0;
-        };
-        let shard = &self.shards[near];
-        let mut pool = shard.pool(class).lock();
-        pool.add(slab);
-        let taken = pool.take(out);
-        drop(pool);
-        self.note_taken(shard, class, taken)
-    }
-
-    fn take_from(&self, shard: &Shard, class: usize, out: &mut [usize]) -> usize {
-        let taken = shard.pool(class).lock().take(out);
-        self.note_taken(shard, class, taken)
-    }
-
-    fn note_taken(&self, shard: &Shard, class: usize, taken: usize) -> usize {
-        if taken > 0 {
-            self.scatter_by(shard, -((taken * SHAPES[class].size) as isize));
-        }
-        taken
-    }
-
     /// So many bytes more lie free in slabs, by the account of a shard.
-    fn scatter_by(&self, shard: &Shard, bytes: isize) {
+    pub(crate) fn scatter_by(&self, shard: &Shard, bytes: isize) {
         let told = shard.scatter(bytes);
         if told != 0 {
             // Relaxed: a figure for limits and statistics.
@@ -240,100 +163,29 @@ impl Node {
         }
     }
 
+    /// There is a slab more of so many bytes, none of them free. Relaxed, all three: figures.
+    pub(crate) fn slab_made(&self, bytes: usize) {
+        self.slabs.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// There is one less.
+    pub(crate) fn slab_gone(&self, bytes: usize) {
+        self.slabs.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes how much is in use, from which a fall is measured: the most there ever was, or what there is now.
+    pub(crate) fn note_high(&self, since_now: bool) {
+        let in_slabs = self.in_slabs();
+        if since_now {
+            self.high.store(in_slabs, Ordering::Relaxed);
+        } else {
+            self.high.fetch_max(in_slabs, Ordering::Relaxed);
+        }
+    }
+
     /// Bytes of free objects in slabs, about. Relaxed: for limits.
     fn scattered(&self) -> usize {
         usize::try_from(self.scattered.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-
-    /// Makes a slab of `class` for a shard.
-    fn new_slab(&self, near: usize, class: usize) -> Option<NonNull<Slab>> {
-        let shape = &SHAPES[class];
-        let start = self.span(shape.slices)?.start;
-        let slab = NonNull::new(span_map::slab_of_slice(start))?;
-        // SAFETY: the descriptor of a slice that was just handed out to us.
-        unsafe { &mut *slab.as_ptr() }.init(start, class);
-        span_map::set_backs(start, shape.slices);
-        span_map::set_owner(start, shape.slices, near);
-        let tag = Tag::new(self.number(), class);
-        span_map::set_tags(start, shape.slices, tag, tag);
-        // Relaxed, all: figures. Raised before the objects can be taken or the slab freed.
-        self.slabs
-            .fetch_add(shape.slices * SLICE, Ordering::Relaxed);
-        let bytes = (shape.capacity * shape.size) as isize;
-        self.scatter_by(&self.shards[near], bytes);
-        self.high.fetch_max(self.in_slabs(), Ordering::Relaxed);
-        Some(slab)
-    }
-
-    /// Takes a full sheaf: into the barn, or its objects into their slabs. A sheaf that is empty then comes back.
-    pub(crate) fn put_full(&self, class: usize, sheaf: Sheaf) -> Option<Sheaf> {
-        let shard = &self.shards[self.near()];
-        let limit = self.barns_limit();
-        let emptied = if shard.barns() < limit {
-            None
-        } else {
-            shard.pop_unused().map(|(class, mut unused)| {
-                self.put(class, unused.objects_mut(class));
-                unused
-            })
-        };
-        let Err(mut sheaf) = shard.push_barn(class, sheaf, limit) else {
-            return emptied;
-        };
-        self.put(class, sheaf.objects_mut(class));
-        emptied
-            .into_iter()
-            .for_each(|sheaf| self.empties.put(sheaf));
-        Some(sheaf)
-    }
-
-    /// Bytes that the barns of one shard may keep.
-    fn barns_limit(&self) -> usize {
-        let floor = topology::machine().share(BARNS_FLOOR);
-        floor.max(self.in_slabs() / BARNS_PART / self.in_use().len())
-    }
-
-    /// Puts a sheaf's objects back into their slabs, and the sheaf to the empty ones.
-    pub(crate) fn flush(&self, class: usize, mut sheaf: Sheaf) {
-        self.put(class, sheaf.objects_mut(class));
-        self.empties.put(sheaf);
-    }
-
-    /// Puts objects back into their slabs, those of one shard after those of another, so that each lock is taken once. Slabs
-    /// that come free go back to the arena.
-    pub(crate) fn put(&self, class: usize, mut objects: &mut [usize]) {
-        let tag = Tag::new(self.number(), class);
-        let (near, mut free) = (self.near(), List::new());
-        while let Some(first) = objects.first() {
-            let owner = shard::of_object(*first);
-            let shard = &self.shards[owner];
-            match shard.put(owner, tag, objects, owner != near, &mut free) {
-                Ok(others) => {
-                    let bytes = (objects.len() - others) * SHAPES[class].size;
-                    self.scatter_by(shard, bytes as isize);
-                    objects = &mut objects[..others];
-                }
-                // No lock is held: a handler of the abort may allocate.
-                Err((object, misuse)) => report(object, misuse),
-            }
-        }
-        while let Some(slab) = free.pop() {
-            self.free_slab(class, slab);
-        }
-    }
-
-    /// Gives a slab without objects in use back to the arena.
-    fn free_slab(&self, class: usize, slab: NonNull<Slab>) {
-        let shape = &SHAPES[class];
-        // SAFETY: taken out of the lists, so ours; its descriptor stays until the arena has the slices.
-        let start = unsafe { slab.as_ref() }.start;
-        let shard = &self.shards[shard::of_object(start)];
-        span_map::set_tags(start, shape.slices, Tag::NONE, Tag::NONE);
-        // Relaxed: a figure.
-        self.slabs
-            .fetch_sub(shape.slices * SLICE, Ordering::Relaxed);
-        self.scatter_by(shard, -((shape.capacity * shape.size) as isize));
-        self.free_span(start, shape.slices);
     }
 
     /// Takes a run of slices back.
@@ -356,24 +208,8 @@ impl Node {
         Some(sheaf)
     }
 
-    /// Flushes all barns. How many objects they had.
-    pub(crate) fn drain(&self) -> usize {
-        let mut objects = 0;
-        for class in 1..ROW {
-            for shard in self.in_use() {
-                while let Some(full) = shard.pop_barn(class, 0) {
-                    objects += full.objects(class).len();
-                    self.flush(class, full);
-                }
-            }
-        }
-        // Relaxed: a hint, see `scatter`.
-        self.high.store(self.in_slabs(), Ordering::Relaxed);
-        objects
-    }
-
     /// Bytes of slabs that are not free there: in use, or in sheaves. Relaxed: for limits and statistics.
-    fn in_slabs(&self) -> usize {
+    pub(crate) fn in_slabs(&self) -> usize {
         self.slabs
             .load(Ordering::Relaxed)
             .saturating_sub(self.scattered())
@@ -434,79 +270,5 @@ pub(crate) fn report(pointer: usize, misuse: Misuse) -> ! {
         Misuse::NotAnObject => os::abort(format_args!(
             "invalid free of {pointer:#x}: no block in use begins there"
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::start;
-
-    /// Tells something on machines with two CPUs. Seen to fail when others are not moved to the front, and when all go where
-    /// the first one does.
-    #[test]
-    fn objects_of_several_shards_go_home_from_one_sheaf() {
-        const CLASS: usize = 58;
-        assert!(start::ensure());
-        let node = node(0);
-        if node.in_use().len() < 2 {
-            return;
-        }
-        let usage = || {
-            [0, 1].map(|shard| {
-                let pool = node.shards[shard].pool(CLASS).lock();
-                (pool.slabs, pool.free)
-            })
-        };
-        let before = usage();
-        let (mut a, mut b) = ([0; 3], [0; 3]);
-        assert_eq!(node.take_new(0, CLASS, &mut a), 3);
-        assert_eq!(node.take_new(1, CLASS, &mut b), 3);
-        assert_ne!(usage(), before);
-        node.put(CLASS, &mut [a[0], b[2], b[0], a[2], a[1], b[1]]);
-        assert_eq!(usage(), before);
-    }
-
-    /// Tells something on machines with two CPUs. Seen to fail when a CPU takes from its own shard only, and when objects go
-    /// to the shard of the CPU that frees them.
-    #[test]
-    fn shards_lend_objects_and_get_them_back() {
-        const CLASS: usize = 57;
-        assert!(start::ensure());
-        let machine = topology::machine();
-        let all = os::affinity().unwrap();
-        let only = |cpu: usize| all.only(|other| other == cpu);
-        let first = (0..machine.cpus).find(|cpu| only(*cpu).is_some()).unwrap();
-        let (home, shard) = (machine.home_of(first), machine.shard_of(first));
-        let beside = |cpu: &usize| machine.home_of(*cpu) == home && machine.shard_of(*cpu) != shard;
-        let mut others = (first..machine.cpus).filter(beside);
-        let Some(second) = others.find(|cpu| only(*cpu).is_some()) else {
-            return;
-        };
-        let node = node(home);
-        let on = |cpu: usize, f: &(dyn Fn() + Sync)| {
-            std::thread::scope(|scope| {
-                scope.spawn(|| {
-                    os::run_on(&only(cpu).unwrap());
-                    f();
-                });
-            });
-        };
-        let free = |cpu: usize| node.shards[machine.shard_of(cpu)].pool(CLASS).lock().free;
-        let (a, b) = (AtomicUsize::new(0), AtomicUsize::new(0));
-        let take_into = |slot: &AtomicUsize| {
-            let mut one = [0];
-            assert_eq!(node.take(CLASS, &mut one), 1);
-            slot.store(one[0], Ordering::Relaxed);
-        };
-        on(first, &|| take_into(&a));
-        let before = (free(first), free(second));
-        on(second, &|| take_into(&b));
-        assert_eq!((free(first), free(second)), (before.0 - 1, before.1));
-        on(second, &|| {
-            node.put(CLASS, &mut [b.load(Ordering::Relaxed)])
-        });
-        assert_eq!((free(first), free(second)), before);
-        node.put(CLASS, &mut [a.load(Ordering::Relaxed)]);
     }
 }
