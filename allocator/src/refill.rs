@@ -5,7 +5,8 @@
 //! 1. The barn of the CPU's shard (`shard`).
 //! 2. The barns of others, if their CPUs have put a sheaf of objects back into this shard's slabs. A program with threads
 //!    that free what others allocate has its objects go round in full sheaves then; else they would go through the slabs of
-//!    the one while they pile up in the barn of the other. A program whose threads free what is theirs leaves the others' barns alone.
+//!    the one while they pile up in the barn of the other. A program whose threads free what is theirs leaves the others'
+//!    barns alone.
 //! 3. The shard's slabs: the fullest, from the lowest address on (`pool`).
 //! 4. A new slab, if much memory is idle.
 //! 5. The barns, and then the slabs, of others: before more memory is used.
@@ -102,7 +103,7 @@ impl Node {
     }
 
     /// Takes objects from a new slab of the near shard. 0 when there is no memory.
-    pub(crate) fn take_new(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
+    fn take_new(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
         let Some(slab) = self.new_slab(near, class) else {
             return 0;
         };
