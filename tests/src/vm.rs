@@ -30,6 +30,11 @@ pub const ENDED: &str = "guest: ended ";
 /// How often a guest that dies before its program starts is booted.
 const BOOTS: u32 = 3;
 
+/// What every guest's kernel is told. Where it puts itself and 64 MiB of buffers is chance unless it is told not to, and a
+/// small node is too small with them.
+const PARAMETERS: &str = "console=ttyS0 quiet panic=-1 oops=panic rdinit=/init numa_balancing=disable mitigations=off \
+                          no_timer_check tsc=reliable i8042.nokbd i8042.noaux nokaslr swiotlb=noforce";
+
 #[derive(Clone, Copy, Debug)]
 struct Node {
     cpus: usize,
@@ -44,6 +49,7 @@ pub struct Machine {
     late: Vec<(usize, usize)>,
     files: Vec<PathBuf>,
     counting: bool,
+    small_pages: bool,
     limit: Duration,
 }
 
@@ -71,6 +77,7 @@ impl Machine {
             late: Vec::new(),
             files: Vec::new(),
             counting: false,
+            small_pages: false,
             limit: Duration::from_secs(300),
         }
     }
@@ -87,6 +94,13 @@ impl Machine {
     #[must_use]
     pub fn counting(mut self) -> Self {
         self.counting = true;
+        self
+    }
+
+    /// Has the guest's kernel give no huge pages: those are spread over nodes, and miss on a node, 2 MiB at a time.
+    #[must_use]
+    pub fn small_pages(mut self) -> Self {
+        self.small_pages = true;
         self
     }
 
@@ -181,15 +195,15 @@ impl Machine {
             let device = format!("pc-dimm,id=dimm{slot},memdev=late{slot},node={node}");
             qemu.args(["-object", &memory, "-device", &device]);
         }
+        let mut parameters = PARAMETERS.to_owned();
+        if self.small_pages {
+            parameters += " transparent_hugepage=never";
+        }
         qemu.arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
             .arg(here.file("initrd"))
-            .args([
-                "-append",
-                "console=ttyS0 quiet panic=-1 oops=panic rdinit=/init numa_balancing=disable mitigations=off \
-                 no_timer_check tsc=reliable i8042.nokbd i8042.noaux",
-            ]);
+            .args(["-append", &parameters]);
         for port in ["console", "output"] {
             let file = here.file(port);
             qemu.args(["-serial", &format!("file:{}", file.display())]);

@@ -34,7 +34,8 @@ fn five_nodes_of_which_three_are_odd() {
         .distance(1, 3, 16)
         .distance(2, 4, 11)
         .distance(3, 4, 12)
-        .late(1, 128);
+        .late(1, 128)
+        .small_pages();
     assert_eq!(checks(&machine, &[]), (44, 2));
 }
 
@@ -44,7 +45,7 @@ fn four_equal_nodes() {
     if !vm::available() {
         return;
     }
-    let machine = Machine::new(&[(1, 192), (1, 128), (1, 128), (1, 128)]);
+    let machine = Machine::new(&[(1, 192), (1, 128), (1, 128), (1, 128)]).small_pages();
     let names = [
         "equally_near",
         "fallback_by_distance",

@@ -66,8 +66,9 @@ pub(crate) fn all_on(blocks: &[Block], node: u32, what: &str) {
             let pages = block.pages();
             let there = pages.iter().filter(|page| **page == Some(node)).count();
             let other = pages.iter().find(|page| **page != Some(node));
+            let (memory, free) = Nodes::memory(node);
             format!(
-                "{there} of its {} pages are, another: {other:?}",
+                "{there} of its {} pages are, another: {other:?}; {free} bytes of the node's {memory} are free",
                 pages.len()
             )
         };
