@@ -233,6 +233,7 @@ mod tests {
             let home = machine.home_of(cpu);
             let row = of_cpu(cpu).words + home * ROW * size_of::<usize>();
             assert_eq!(node_of(row), machine.id(home), "the table of CPU {cpu}");
+            assert_eq!(row % align_of::<Rows>(), 0, "see `Rows`");
             let words = FALLBACK[fallback_of(cpu)].lock().words;
             assert_eq!(node_of(words), machine.id(home), "CPU {cpu}, fallback");
         }

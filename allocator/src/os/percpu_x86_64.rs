@@ -309,3 +309,18 @@ pub(crate) fn exchange(tag: usize, expected: usize, new: usize) -> bool {
     }
     true
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen to fail without the `.skip`.
+    #[test]
+    fn what_every_operation_reads_is_out_of_the_way() {
+        let row = align_of::<Rows>();
+        let rows = Rows::new();
+        let hot = (&raw const *hot()).addr();
+        assert_eq!(hot % row, QUIET, "the hot line");
+        assert_eq!((&raw const rows.entries).addr() % row, QUIET, "entries");
+    }
+}
