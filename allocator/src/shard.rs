@@ -3,7 +3,7 @@
 //! Objects that went from one CPU to another bring their cache lines along, and so do the descriptors and locks of their
 //! slabs: 100 to 500 ns for each. So a slab belongs to the shard whose CPU made it for as long as it lives, and its objects
 //! go back there whoever frees them. A CPU takes from its own shard first; what lies free in another is taken before there
-//! is more memory for a new slab, so that none is lost by the division (`node`).
+//! is more memory for a new slab, so that none is lost by the division (`refill`).
 
 use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
@@ -15,9 +15,6 @@ use crate::sheaf::Sheaf;
 use crate::size_class::{LAST, SHAPES};
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
-
-/// Sheaves that others may owe a shard, of each class. It is soon forgotten what a program did before.
-const OWED_MOST: usize = 64;
 
 /// Classes that are asked at once for room in the barns.
 const TRIES: usize = 2;
@@ -66,10 +63,7 @@ impl Shard {
 
     /// Whether the CPUs of other shards have put back so many objects of ours that they may be asked for as many.
     pub(crate) fn settle(&self, class: usize, objects: usize) -> bool {
-        let mut pool = self.pool(class).lock();
-        let rest = pool.owed.checked_sub(objects);
-        pool.owed = rest.unwrap_or(pool.owed);
-        rest.is_some()
+        self.pool(class).lock().settle(objects)
     }
 
     /// Takes a full sheaf into the barn while the barns have less than `limit` bytes; else it comes back.
@@ -133,8 +127,7 @@ impl Shard {
             }
         }
         if far {
-            let most = OWED_MOST * SHAPES[tag.kind()].sheaf;
-            pool.owed = most.min(pool.owed + objects.len() - others);
+            pool.owe(objects.len() - others, SHAPES[tag.kind()].sheaf);
         }
         Ok(others)
     }
