@@ -163,7 +163,7 @@ impl Node {
         }
     }
 
-    /// There is a slab more of so many bytes, none of them free. Relaxed, all three: figures.
+    /// There is a slab more of so many bytes, none of them free. Relaxed, here and below: figures.
     pub(crate) fn slab_made(&self, bytes: usize) {
         self.slabs.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -173,14 +173,14 @@ impl Node {
         self.slabs.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Notes how much is in use, from which a fall is measured: the most there ever was, or what there is now.
-    pub(crate) fn note_high(&self, since_now: bool) {
-        let in_slabs = self.in_slabs();
-        if since_now {
-            self.high.store(in_slabs, Ordering::Relaxed);
-        } else {
-            self.high.fetch_max(in_slabs, Ordering::Relaxed);
-        }
+    /// More is in use, maybe the most since the last drain. Relaxed, here and below: a hint, see [`Self::scatter`].
+    pub(crate) fn note_high(&self) {
+        self.high.fetch_max(self.in_slabs(), Ordering::Relaxed);
+    }
+
+    /// There was a drain: what is in use now is the most.
+    pub(crate) fn lower_high(&self) {
+        self.high.store(self.in_slabs(), Ordering::Relaxed);
     }
 
     /// Bytes of free objects in slabs, about. Relaxed: for limits.

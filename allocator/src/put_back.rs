@@ -94,7 +94,7 @@ impl Node {
                 }
             }
         }
-        self.note_high(true);
+        self.lower_high();
         objects
     }
 }

@@ -142,7 +142,7 @@ impl Node {
         self.slab_made(shape.slices * SLICE);
         let bytes = (shape.capacity * shape.size) as isize;
         self.scatter_by(self.shard(near), bytes);
-        self.note_high(false);
+        self.note_high();
         Some(slab)
     }
 }
