@@ -449,7 +449,7 @@ typedef struct ebb_cache_ops_t {
    */
   size_t object_size;
   /**
-   * A power of two, at most 64 KiB; 0 stands for 16.
+   * A power of two, at most 32 KiB; 0 stands for 16.
    */
   size_t alignment;
   /**

@@ -1,7 +1,7 @@
 //! The arena of a node: runs of slices, committed (charged to the budget) when handed out and purged when idle.
 //!
 //! Address space is reserved in chunks, placed on the node with its descriptors, and never given back. It is cut in
-//! units of 2 MiB, of 32 slices each; a run never crosses a unit. Three bit masks per unit say which slices are free,
+//! units of 2 MiB, of 64 slices each; a run never crosses a unit. Three bit masks per unit say which slices are free,
 //! committed and dirty.
 //!
 //! Which unit a run is taken from is the business of `units`.
@@ -79,18 +79,19 @@ impl Arena {
         )
     }
 
-    /// Takes a run of `slices`, at most a unit. Nothing when the budget or the system says no. `node` is where
-    /// new memory is placed.
-    pub(crate) fn alloc(&self, slices: usize, node: usize) -> Option<Span> {
+    /// Takes a run of `slices` that begins at a multiple of `grain` slices, a power of two; with room to find that in it is at
+    /// most a unit. Nothing when the budget or the system says no. `node` is where new memory is placed.
+    pub(crate) fn alloc(&self, slices: usize, grain: usize, node: usize) -> Option<Span> {
+        let wide = slices + grain - 1;
         loop {
-            let found = self.units.lock().find(slices);
+            let found = self.units.lock().find(wide);
             // Found and looked at under two locks; `take` looks again.
             if found.is_none() && !self.grow(node) {
                 return None;
             }
             let mut units = self.units.lock();
-            if let Some(unit) = units.find(slices) {
-                return self.take(&mut units, unit, slices);
+            if let Some(unit) = units.find(wide) {
+                return self.take(&mut units, unit, slices, grain);
             }
         }
     }
@@ -102,13 +103,22 @@ impl Arena {
     }
 
     /// Takes a run from `unit`, which has it, if the budget allows.
-    fn take(&self, units: &mut Units, unit: NonNull<Unit>, slices: usize) -> Option<Span> {
+    fn take(
+        &self,
+        units: &mut Units,
+        unit: NonNull<Unit>,
+        slices: usize,
+        grain: usize,
+    ) -> Option<Span> {
         let here = units.get(unit);
-        let warm = find_run(here.free & here.committed, slices);
-        let run = warm.or_else(|| find_run(here.free, slices))?;
+        let wide = slices + grain - 1;
+        let warm = find_run(here.free & here.committed, wide);
+        let room = warm.or_else(|| find_run(here.free, wide))?;
+        let first = (room.trailing_zeros() as usize).next_multiple_of(grain);
+        let run = run_at(first, slices);
         let added = self.commit(here, run)?;
         let span = Span {
-            start: here.start + run.trailing_zeros() as usize * SLICE,
+            start: here.start + first * SLICE,
             zeroed: run & here.dirty == 0,
         };
         here.free &= !run;
@@ -126,7 +136,7 @@ impl Arena {
     }
 
     /// Charges what of `run` is not yet committed, or all of a huge unit. How many bytes; nothing when the budget says no.
-    fn commit(&self, unit: &mut Unit, run: u32) -> Option<usize> {
+    fn commit(&self, unit: &mut Unit, run: u64) -> Option<usize> {
         let pristine = unit.free == ALL && unit.committed == 0;
         let metadata = if pristine { UNIT_METADATA } else { 0 };
         if pristine && unit.pages == Pages::Huge {
@@ -213,7 +223,7 @@ impl Arena {
 
     /// Purges the `paid` slices of a unit whose `taken` slices are marked as handed out, and frees them again. Whether
     /// the system did it.
-    fn purge_taken(&self, unit: NonNull<Unit>, start: usize, taken: u32, paid: u32) -> bool {
+    fn purge_taken(&self, unit: NonNull<Unit>, start: usize, taken: u64, paid: u64) -> bool {
         let purged = discard_runs(start, paid);
         let whole = taken == ALL && purged;
         if whole {
@@ -314,7 +324,7 @@ fn at(start: usize) -> NonNull<u8> {
 }
 
 /// Gives the memory of the slices in `mask` back to the system. Whether that worked.
-fn discard_runs(unit_start: usize, mut mask: u32) -> bool {
+fn discard_runs(unit_start: usize, mut mask: u64) -> bool {
     while mask != 0 {
         let first = mask.trailing_zeros() as usize;
         let slices = (mask >> first).trailing_ones() as usize;
@@ -333,12 +343,13 @@ const _: () = assert!(SLICE.is_multiple_of(PAGE));
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::UNIT_SLICES;
 
     #[test]
     fn spans_are_disjoint_reused_and_purged() {
         static ARENA: Arena = Arena::new();
-        let spans: Vec<_> = (1..=32)
-            .map(|n| (ARENA.alloc(n, 0).unwrap().start, n))
+        let spans: Vec<_> = (1..=UNIT_SLICES)
+            .map(|n| (ARENA.alloc(n, 1, 0).unwrap().start, n))
             .collect();
         let mut sorted = spans.clone();
         sorted.sort_unstable();
@@ -352,16 +363,31 @@ mod tests {
                 .iter()
                 .all(|(start, n)| start / UNIT == (start + n * SLICE - 1) / UNIT)
         );
-        let used: usize = (1..=32).map(|n| n * SLICE).sum();
+        let used: usize = (1..=UNIT_SLICES).map(|n| n * SLICE).sum();
         let (committed, idle) = ARENA.usage();
         assert_eq!(committed - idle, used);
-        assert!(idle > 0 && idle < 16 * UNIT, "some units are huge: {idle}");
+        assert!(idle > 0 && idle < 32 * UNIT, "some units are huge: {idle}");
         for (start, n) in &spans {
             ARENA.free(*start, *n, 0);
         }
         assert!(ARENA.usage().0 <= keep::keep());
         ARENA.purge(0);
         assert_eq!(ARENA.usage(), (0, 0));
-        assert!(ARENA.alloc(32, 0).unwrap().zeroed);
+        assert!(ARENA.alloc(UNIT_SLICES, 1, 0).unwrap().zeroed);
+    }
+
+    /// Seen to fail when a run begins where its room does.
+    #[test]
+    fn runs_begin_at_a_multiple_of_their_grain() {
+        static ARENA: Arena = Arena::new();
+        for grain in (0..6).map(|shift| 1 << shift) {
+            // So that no room begins well by itself.
+            ARENA.alloc(1, 1, 0).unwrap();
+            for slices in [1, 3, UNIT_SLICES + 1 - grain] {
+                let span = ARENA.alloc(slices, grain, 0).unwrap();
+                assert!(span.start.is_multiple_of(grain * SLICE));
+                assert!(span.start % UNIT + slices * SLICE <= UNIT);
+            }
+        }
     }
 }

@@ -3,12 +3,12 @@
 /// The grain of the arenas: a slab or a span is a run of slices.
 pub(crate) const SLICE: usize = 1 << SLICE_SHIFT;
 /// See [`SLICE`].
-pub(crate) const SLICE_SHIFT: u32 = 16;
+pub(crate) const SLICE_SHIFT: u32 = 15;
 
 /// Slices lie in units; no run crosses one. The size of a huge page.
 pub(crate) const UNIT: usize = SLICE * UNIT_SLICES;
-/// Slices in a unit: one bit each in a `u32`.
-pub(crate) const UNIT_SLICES: usize = 32;
+/// Slices in a unit: one bit each in a `u64`.
+pub(crate) const UNIT_SLICES: usize = 64;
 
 /// The span map has one table per region of the address space.
 pub(crate) const REGION: usize = 1 << REGION_SHIFT;

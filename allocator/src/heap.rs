@@ -94,8 +94,9 @@ pub(crate) fn alloc_block(
     placement: Placement,
 ) -> Option<(usize, bool)> {
     placement.find(|node| {
-        let block = if size <= MAX_SPAN && align <= SLICE {
-            alloc_span(node, size.div_ceil(SLICE))?
+        let grain = align.div_ceil(SLICE);
+        let block = if size <= MAX_SPAN && size + (grain - 1) * SLICE <= MAX_SPAN {
+            alloc_span(node, size.div_ceil(SLICE), grain)?
         } else if zeros {
             (mapping::alloc_zeroed(size, align, node)?, true)
         } else {
@@ -106,8 +107,8 @@ pub(crate) fn alloc_block(
     })
 }
 
-fn alloc_span(node: &Node, slices: usize) -> Option<(usize, bool)> {
-    let span = node.span(slices)?;
+fn alloc_span(node: &Node, slices: usize, grain: usize) -> Option<(usize, bool)> {
+    let span = node.aligned_span(slices, grain)?;
     let slab = NonNull::new(span_map::slab_of_slice(span.start))?;
     // SAFETY: the descriptor of a slice that was just handed out to us.
     unsafe { &mut *slab.as_ptr() }.init_span(span.start, slices);

@@ -69,7 +69,7 @@
 //!  └──┬──────────────────────────────────────────────┬──┘
 //!     │ a run of slices                              │ an empty slab
 //!  ┌──▼──────────────────────────────────────────────▼──┐
-//!  │ arena    per node: units of 2 MiB in 64 KiB slices, │  charged to the budget here
+//!  │ arena    per node: units of 2 MiB in 32 KiB slices, │  charged to the budget here
 //!  │          committed and purged                       │
 //!  └─────────────────────────────────────────────────────┘
 //!  larger than 2 MiB: mapping (mmap, mremap, munmap)

@@ -124,7 +124,12 @@ impl Node {
 
     /// Takes a run of slices for this node.
     pub(crate) fn span(&self, slices: usize) -> Option<Span> {
-        self.arena.alloc(slices, self.number())
+        self.aligned_span(slices, 1)
+    }
+
+    /// The same, at a multiple of `grain` slices: see [`Arena::alloc`].
+    pub(crate) fn aligned_span(&self, slices: usize, grain: usize) -> Option<Span> {
+        self.arena.alloc(slices, grain, self.number())
     }
 
     /// The number of the shard for the CPU that the calling thread is on, which may be another node's.

@@ -233,7 +233,8 @@ mod tests {
     /// and when what a CPU puts back itself counts.
     #[test]
     fn a_shard_asks_for_as_many_objects_as_others_put_back() {
-        const CLASS: usize = 59;
+        // A slab has more of them than a sheaf.
+        const CLASS: usize = 5;
         let Some((node, first, second)) = two_cpus() else {
             return;
         };

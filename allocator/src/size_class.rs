@@ -170,6 +170,7 @@ fn of_aligned(size: usize, align: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SLICE_SHIFT;
 
     #[test]
     fn every_size_gets_the_smallest_class_that_fits() {
@@ -189,7 +190,7 @@ mod tests {
     fn slabs_hold_what_their_shape_says() {
         for shape in &SHAPES[1..=LAST] {
             assert!(shape.capacity * shape.size <= shape.slices * SLICE);
-            assert!(shape.capacity <= 64 * 64);
+            assert!(shape.capacity <= SLICE / MIN_ALIGN);
             for index in 0..shape.capacity {
                 let offset = index * shape.size;
                 assert_eq!(shape.index(offset), Some(index));
@@ -202,7 +203,7 @@ mod tests {
 
     #[test]
     fn aligned_classes_are_aligned() {
-        for align in (0..=16).map(|shift| 1 << shift) {
+        for align in (0..=SLICE_SHIFT).map(|shift| 1 << shift) {
             for size in (0..5000).chain((5000..=MAX_SMALL).step_by(977)) {
                 let Some(class) = of_layout(size, align) else {
                     assert!(size.next_multiple_of(align) > MAX_SMALL);

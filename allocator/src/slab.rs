@@ -12,10 +12,10 @@ use crate::ring::{Neighbours, Ringed};
 use crate::size_class::SHAPES;
 
 /// Words in the bitmap: enough for a slice of the smallest objects.
-const WORDS: usize = 64;
+const WORDS: usize = 32;
 
 /// Bytes per descriptor, as `span_map` keeps them.
-pub(crate) const DESCRIPTOR: usize = 640;
+pub(crate) const DESCRIPTOR: usize = 384;
 
 /// Bytes of bookkeeping that a unit in use costs, the descriptors of its slices: whole pages, so that those of a free
 /// unit can be given back.

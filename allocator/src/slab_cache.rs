@@ -79,7 +79,7 @@ use crate::untyped_cache::{CacheError, UntypedCache};
 /// # Memory
 ///
 /// Slabs are those of the allocator's size classes (a multiple of 16 up to 1 KiB, at most a fifth more than asked above),
-/// of 64 KiB as a rule, on the NUMA node of the CPU that allocates. They count in the budget. When that or the system
+/// of 32 KiB as a rule, on the NUMA node of the CPU that allocates. They count in the budget. When that or the system
 /// refuses one, the allocation reclaims as any other does, and fails only then. Each CPU keeps up to 254 objects or 32
 /// KiB; a failing allocation anywhere takes those back.
 ///
@@ -105,7 +105,7 @@ impl<T> SlabCache<T> {
     /// are kept.
     ///
     /// # Errors
-    /// When there is no memory, or a `T` has more than 256 KiB or an alignment of more than 64 KiB.
+    /// When there is no memory, or a `T` has more than 256 KiB or an alignment of more than 32 KiB.
     pub fn new(name: &str) -> Result<Self, CacheError> {
         Ok(Self {
             cache: UntypedCache::new(name, Layout::new::<T>())?,

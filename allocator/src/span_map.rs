@@ -1,7 +1,7 @@
 //! From an address to what lies there: two loads.
 //!
 //! The address space is cut in regions of 1 GiB. `ROOT` has a pointer for each; a region's table has two bytes for
-//! each 64 KiB slice, its *tag*: the size class or kind, and the node. One cache line of tags covers 2 MiB of heap.
+//! each 32 KiB slice, its *tag*: the size class or kind, and the node. One cache line of tags covers 1 MiB of heap.
 //! Behind the tags lie the descriptors of the slices (`slab`) and of the units (`arena`), reserved for the whole
 //! region and backed where it is used.
 
@@ -73,11 +73,11 @@ pub(crate) struct Unit {
     /// Address of the first slice.
     pub(crate) start: usize,
     /// Slices not handed out.
-    pub(crate) free: u32,
+    pub(crate) free: u64,
     /// Slices charged to the budget.
-    pub(crate) committed: u32,
+    pub(crate) committed: u64,
     /// Slices that may hold something else than zeros.
-    pub(crate) dirty: u32,
+    pub(crate) dirty: u64,
     /// The list it is in.
     pub(crate) list: u32,
     pub(crate) pages: Pages,

@@ -1,6 +1,6 @@
 //! The units of an arena: lists of them by what they have free, so that a run of slices is found in one step.
 //!
-//! A unit is in one of 66 lists: by its longest run of free slices (0 to 32), and by whether any free slice is still
+//! A unit is in one of 130 lists: by its longest run of free slices (0 to 64), and by whether any free slice is still
 //! committed (*warm*) or none is (*cold*). A run is taken from the fullest warm unit that has it, then from the fullest
 //! cold one: first what is paid for, and so that whole units come free.
 
@@ -11,23 +11,23 @@ use crate::list::{Links, List};
 use crate::span_map::{self, Pages, Unit};
 
 /// All slices of a unit.
-pub(crate) const ALL: u32 = u32::MAX;
+pub(crate) const ALL: u64 = u64::MAX;
 
-/// Lists per temperature: runs of 0 to 32.
+/// Lists per temperature: runs of 0 to 64.
 const RUNS: usize = UNIT_SLICES + 1;
 
 /// The lists of units. Whoever holds the lock has all units for himself.
 pub(crate) struct Units {
     lists: [List<Unit>; 2 * RUNS],
-    /// A bit per list that is not empty.
-    present: u128,
+    /// A bit per list that is not empty, of the cold ones and of the warm ones.
+    present: [u128; 2],
 }
 
 impl Units {
     pub(crate) const fn new() -> Self {
         Self {
             lists: [const { List::new() }; 2 * RUNS],
-            present: 0,
+            present: [0; 2],
         }
     }
 
@@ -53,7 +53,7 @@ impl Units {
         };
         // SAFETY: in no list; reached through `self` alone.
         unsafe { self.lists[UNIT_SLICES].push(unit) };
-        self.present |= 1 << UNIT_SLICES;
+        self.present[0] |= 1 << UNIT_SLICES;
     }
 
     /// Calls `f` with each unit.
@@ -73,36 +73,37 @@ impl Units {
         // SAFETY: it is in that list; reached through `self` alone.
         unsafe { self.lists[old].remove(unit) };
         if self.lists[old].is_empty() {
-            self.present &= !(1 << old);
+            self.present[old / RUNS] &= !(1 << (old % RUNS));
         }
         // SAFETY: it is in no list now.
         unsafe { self.lists[list].push(unit) };
-        self.present |= 1 << list;
+        self.present[list / RUNS] |= 1 << (list % RUNS);
     }
 
     /// The fullest unit that has a run of `slices`, a warm one if there is any.
     pub(crate) fn find(&self, slices: usize) -> Option<NonNull<Unit>> {
-        let warm = self.present >> (RUNS + slices) << (RUNS + slices);
-        let cold = self.present & ((1 << RUNS) - 1) & !((1 << slices) - 1);
-        let among = if warm != 0 { warm } else { cold };
-        self.lists.get(among.trailing_zeros() as usize)?.first()
+        let shortest = |lists: u128| {
+            let among = lists >> slices << slices;
+            (among != 0).then(|| among.trailing_zeros() as usize)
+        };
+        let [cold, warm] = self.present.map(shortest);
+        self.lists[warm.map(|list| RUNS + list).or(cold)?].first()
     }
 
     /// The emptiest unit with free slices that are committed.
     pub(crate) fn warmest(&self) -> Option<NonNull<Unit>> {
-        let warm = self.present >> RUNS << RUNS;
-        let list = warm.checked_ilog2()?;
-        self.lists[list as usize].first()
+        let list = self.present[1].checked_ilog2()?;
+        self.lists[RUNS + list as usize].first()
     }
 }
 
 /// The mask of `slices` slices from `first` on.
-pub(crate) fn run_at(first: usize, slices: usize) -> u32 {
+pub(crate) fn run_at(first: usize, slices: usize) -> u64 {
     (ALL >> (UNIT_SLICES - slices)) << first
 }
 
 /// The lowest run of `slices` set bits.
-pub(crate) fn find_run(mask: u32, slices: usize) -> Option<u32> {
+pub(crate) fn find_run(mask: u64, slices: usize) -> Option<u64> {
     let mut starts = mask;
     // Afterwards a set bit begins a run of `slices`.
     for shift in 1..slices {
@@ -112,7 +113,7 @@ pub(crate) fn find_run(mask: u32, slices: usize) -> Option<u32> {
 }
 
 /// The length of the longest run of set bits.
-fn longest_run(mut mask: u32) -> usize {
+fn longest_run(mut mask: u64) -> usize {
     let mut len = 0;
     while mask != 0 {
         mask &= mask << 1;
@@ -131,8 +132,8 @@ mod tests {
         assert_eq!(find_run(0b1011_1011, 2), Some(0b11));
         assert_eq!(find_run(0b1011_1011, 3), Some(0b11_1000));
         assert_eq!(find_run(0b1011_1011, 4), None);
-        assert_eq!(find_run(ALL, 32), Some(ALL));
+        assert_eq!(find_run(ALL, 64), Some(ALL));
         assert_eq!(longest_run(0b1011_1011), 3);
-        assert_eq!((longest_run(0), longest_run(ALL)), (0, 32));
+        assert_eq!((longest_run(0), longest_run(ALL)), (0, 64));
     }
 }

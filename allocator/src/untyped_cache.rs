@@ -29,7 +29,7 @@ use crate::topology;
 pub enum CacheError {
     /// There is no memory for it.
     OutOfMemory,
-    /// Its objects are larger than 256 KiB, or aligned to more than 64 KiB.
+    /// Its objects are larger than 256 KiB, or aligned to more than 32 KiB.
     TooLarge,
 }
 

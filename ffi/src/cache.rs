@@ -25,7 +25,7 @@ pub struct EbbCacheOps {
     pub name: *const c_char,
     /// Bytes per object: at most 256 KiB.
     pub object_size: usize,
-    /// A power of two, at most 64 KiB; 0 stands for 16.
+    /// A power of two, at most 32 KiB; 0 stands for 16.
     pub alignment: usize,
     /// Called for every object of a slab when the slab is built, or NULL.
     pub construct: EbbObject,
