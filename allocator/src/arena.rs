@@ -7,9 +7,9 @@
 //! Which unit a run is taken from is the business of `units`.
 //!
 //! A heap that has outgrown its first units takes *huge* units: backed by one huge page, a fault for all of it instead
-//! of one per 4 KiB, and committed as a whole. The first few are not, so that small programs stay small. A huge unit of
-//! which a part is purged becomes an ordinary one, or the system would fill it up again; once it is wholly purged, it is
-//! huge again.
+//! of one per 4 KiB, and committed as a whole. The first few are not, so that small programs stay small. A huge unit that
+//! is taken while little is in use, or of which a part is purged, becomes an ordinary one, or the system would fill it up
+//! again; once it is wholly purged, it is huge again.
 //!
 //! Free slices stay committed up to a limit; what exceeds it, and everything freed inside a reclaim, is purged at
 //! once, whole units first. System calls are made outside the lock, on slices marked as taken.
@@ -48,6 +48,8 @@ pub(crate) struct Arena {
     committed: AtomicUsize,
     /// Bytes committed and free.
     idle: AtomicUsize,
+    /// Bytes that the node keeps for reuse outside the arena, as it said last.
+    elsewhere: AtomicUsize,
     /// Runs handed out, counted on, and how many these were when [`Arena::is_quiet`] was asked last.
     runs: AtomicUsize,
     runs_seen: AtomicUsize,
@@ -61,6 +63,7 @@ impl Arena {
             tide: Tide::new(),
             committed: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
+            elsewhere: AtomicUsize::new(0),
             runs: AtomicUsize::new(0),
             runs_seen: AtomicUsize::new(0),
         }
@@ -140,7 +143,8 @@ impl Arena {
         let pristine = unit.free == ALL && unit.committed == 0;
         let metadata = if pristine { UNIT_METADATA } else { 0 };
         if pristine && unit.pages == Pages::Huge {
-            if budget::charge_on(&self.account, UNIT, metadata) {
+            let dense = self.in_use() >= SMALL_PAGES;
+            if dense && budget::charge_on(&self.account, UNIT, metadata) {
                 unit.committed = ALL;
                 return Some(UNIT);
             }
@@ -167,6 +171,8 @@ impl Arena {
         // Relaxed: see `usage`. Under the lock, so that it never falls below zero.
         let idle = self.idle.fetch_add(slices * SLICE, Ordering::Relaxed) + slices * SLICE;
         drop(units);
+        // Relaxed: see `usage`.
+        self.elsewhere.store(elsewhere, Ordering::Relaxed);
         if budget::reclaiming() {
             self.purge(0);
         } else {
@@ -179,11 +185,16 @@ impl Arena {
 
     /// Free bytes that may stay committed.
     fn limit(&self, elsewhere: usize) -> usize {
-        let (committed, idle) = self.usage();
-        let in_use = committed.saturating_sub(idle + elsewhere);
+        let kept = self.usage().1 + elsewhere;
         let floor = topology::machine().share(keep::keep());
-        keep::bound(idle + elsewhere, floor, in_use, || self.tide.height())
-            .saturating_sub(elsewhere)
+        keep::bound(kept, floor, self.in_use(), || self.tide.height()).saturating_sub(elsewhere)
+    }
+
+    /// Bytes handed out that the node does not keep for reuse, about.
+    fn in_use(&self) -> usize {
+        let (committed, idle) = self.usage();
+        // Relaxed: see `usage`.
+        committed.saturating_sub(idle + self.elsewhere.load(Ordering::Relaxed))
     }
 
     /// As [`Arena::purge`], of what may be wanted again.
@@ -374,6 +385,27 @@ mod tests {
         ARENA.purge(0);
         assert_eq!(ARENA.usage(), (0, 0));
         assert!(ARENA.alloc(UNIT_SLICES, 1, 0).unwrap().zeroed);
+    }
+
+    /// Seen to fail when units are committed as a whole whatever is in use.
+    #[test]
+    fn little_in_use_takes_small_pages() {
+        static ARENA: Arena = Arena::new();
+        let spans: Vec<_> = (0..SMALL_PAGES / UNIT)
+            .map(|_| ARENA.alloc(UNIT_SLICES, 1, 0).unwrap())
+            .collect();
+        // All of it lies free in slabs, as the node says.
+        ARENA.free(spans[0].start, UNIT_SLICES, SMALL_PAGES);
+        ARENA.alloc(UNIT_SLICES, 1, 0).unwrap();
+        ARENA.alloc(1, 1, 0).unwrap();
+        assert_eq!(ARENA.usage().0, SMALL_PAGES + SLICE);
+        ARENA.free(spans[1].start, UNIT_SLICES, 0);
+        ARENA.alloc(UNIT_SLICES, 1, 0).unwrap();
+        ARENA.alloc(UNIT_SLICES - 1, 1, 0).unwrap();
+        assert_eq!(ARENA.usage().0, SMALL_PAGES + UNIT);
+        // All is in use.
+        ARENA.alloc(1, 1, 0).unwrap();
+        assert_eq!(ARENA.usage().0, SMALL_PAGES + 2 * UNIT);
     }
 
     /// Seen to fail when a run begins where its room does.
