@@ -100,3 +100,8 @@ pub(crate) const SCATTER_LOW: usize = 4 << 20;
 pub(crate) const SCATTER_FLOOR: usize = 10 << 20;
 /// See [`SCATTER_FLOOR`].
 pub(crate) const SCATTER_PART: usize = 16;
+
+/// A class of a shard is thin when more than so many bytes are free in its slabs, and less than this part of them is not.
+pub(crate) const THIN_LEAST: usize = 96 << 10;
+/// See [`THIN_LEAST`].
+pub(crate) const THIN_PART: usize = 4;

@@ -157,6 +157,7 @@ mod node;
 mod numa;
 mod object_cache;
 mod os;
+mod place;
 mod placement;
 mod pool;
 mod put_back;

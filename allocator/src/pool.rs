@@ -5,8 +5,10 @@
 
 use core::ptr::NonNull;
 
+use crate::config::{THIN_LEAST, THIN_PART};
 use crate::list::List;
 use crate::sheaf::{Pile, Sheaf};
+use crate::size_class::SHAPES;
 use crate::slab::{Misuse, Slab};
 use crate::span_map::{self, Tag};
 
@@ -85,6 +87,13 @@ impl Pool {
         let rest = self.owed.checked_sub(objects);
         self.owed = rest.unwrap_or(self.owed);
         rest.is_some()
+    }
+
+    /// Whether most of what the slabs of `class` have is free, and it is worth something.
+    pub(crate) fn is_thin(&self, class: usize) -> bool {
+        let shape = &SHAPES[class];
+        let all = self.slabs * shape.capacity;
+        self.free * shape.size > THIN_LEAST && self.free > all - all / THIN_PART
     }
 
     /// Takes objects from the fullest slabs that have any.

@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use crate::config::{BARNS_FLOOR, BARNS_PART, ROW, SLICE};
 use crate::list::List;
 use crate::node::{self, Node};
-use crate::shard;
+use crate::shard::{self, Shard};
 use crate::sheaf::Sheaf;
 use crate::size_class::SHAPES;
 use crate::slab::Slab;
@@ -83,17 +83,34 @@ impl Node {
         self.free_span(start, shape.slices);
     }
 
+    /// The class of the near shard that is looked at next, if it is thin.
+    pub(crate) fn next_thin(&self) -> Option<usize> {
+        self.shard(self.near()).next_thin()
+    }
+
+    /// Flushes the near shard's barn of a class.
+    pub(crate) fn flush_near_barn(&self, class: usize) {
+        self.flush_barn(self.shard(self.near()), class);
+    }
+
+    /// Flushes a barn. How many objects it had.
+    fn flush_barn(&self, shard: &Shard, class: usize) -> usize {
+        let mut objects = 0;
+        while let Some(full) = shard.pop_barn(class, 0) {
+            objects += full.objects(class).len();
+            self.flush(class, full);
+        }
+        objects
+    }
+
     /// Flushes all barns. How many objects they had.
     pub(crate) fn drain(&self) -> usize {
-        let mut objects = 0;
-        for class in 1..ROW {
-            for shard in self.in_use() {
-                while let Some(full) = shard.pop_barn(class, 0) {
-                    objects += full.objects(class).len();
-                    self.flush(class, full);
-                }
-            }
-        }
+        let of = |shard| {
+            (1..ROW)
+                .map(|class| self.flush_barn(shard, class))
+                .sum::<usize>()
+        };
+        let objects = self.in_use().iter().map(of).sum();
         self.lower_high();
         objects
     }

@@ -27,6 +27,8 @@ pub(crate) struct Shard {
     barns: AtomicUsize,
     /// Which class is asked next for room in the barns, counted on.
     asked: AtomicUsize,
+    /// Which class is looked at next, whether it is thin, counted on.
+    looked: AtomicUsize,
     /// Bytes of free objects in slabs of which the node was not told yet.
     untold: AtomicIsize,
 }
@@ -41,6 +43,7 @@ impl Shard {
             classes: [const { Class(Lock::new(Pool::new())) }; ROW],
             barns: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
+            looked: AtomicUsize::new(0),
             untold: AtomicIsize::new(0),
         }
     }
@@ -99,6 +102,14 @@ impl Shard {
             }
         }
         None
+    }
+
+    /// The class that is looked at next, another each time, if it is thin.
+    pub(crate) fn next_thin(&self) -> Option<usize> {
+        // Relaxed: any class will do.
+        let class = self.looked.fetch_add(1, Ordering::Relaxed) % LAST + 1;
+        let pool = self.pool(class).try_lock()?;
+        pool.is_thin(class).then_some(class)
     }
 
     /// Puts those objects back into their slabs that belong to this shard, whose number is given, and moves the others to
