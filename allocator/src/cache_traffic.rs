@@ -115,6 +115,19 @@ impl ObjectCache {
         home.put(tag, self.address(), objects, keep, gone)
     }
 
+    /// Puts a sheaf's objects back into their slabs, and the sheaf to the empty ones of its node.
+    fn flush(
+        &'static self,
+        node: usize,
+        sheaf: Sheaf,
+        gone: &mut List<Slab>,
+    ) -> Result<(), Refused> {
+        let tag = Tag::new(node, Tag::CACHE);
+        let put = self.put_home(tag, sheaf.objects(self.class()), gone);
+        node::node(node).empties.put(sheaf);
+        put
+    }
+
     /// Empties the sheaves, and gives back all slabs without objects in use; or what of this is one node's. How many bytes.
     pub(crate) fn drain(&'static self, only: Option<usize>) -> usize {
         let wanted = |node: usize| only.is_none_or(|only| only == node);
@@ -123,9 +136,7 @@ impl ObjectCache {
             let node = topology::machine().home_of(cpu);
             let sheaf = wanted(node).then(|| place.0.lock().take()).flatten();
             if let Some(sheaf) = sheaf {
-                let tag = Tag::new(node, Tag::CACHE);
-                put = put.and(self.put_home(tag, sheaf.objects(self.class()), &mut gone));
-                node::node(node).empties.put(sheaf);
+                put = put.and(self.flush(node, sheaf, &mut gone));
             }
         }
         for node in (0..self.homes.len()).filter(|node| wanted(*node)) {
@@ -135,8 +146,16 @@ impl ObjectCache {
     }
 
     /// Another object, free, in a slab that has at least as many in use as that of `object`, which is in use. Nothing where
-    /// there is none.
+    /// there is none. What this CPU has in its sheaf goes back first: whoever moves objects out of a slab would else find that
+    /// one as full as before, and have others moved into it.
     pub(crate) fn take_beside(&'static self, object: usize) -> Option<usize> {
+        let cpu = os::cpu();
+        let place = self.places.get(cpu).and_then(|place| place.0.try_lock());
+        if let Some(sheaf) = place.and_then(|mut place| place.take()) {
+            let mut gone = List::new();
+            let put = self.flush(topology::machine().home_of(cpu), sheaf, &mut gone);
+            self.finish(put, gone);
+        }
         let tag = span_map::tag(object);
         self.home(tag.node())
             .take_beside(tag, self.address(), object)
