@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::account::Account;
 use crate::budget;
-use crate::config::{CHUNKS, PAGE, SLICE, SMALL_PAGES, UNIT};
+use crate::config::{CHUNKS, DENSE, PAGE, SLICE, SMALL_PAGES, UNIT};
 use crate::keep;
 use crate::lock::Lock;
 use crate::os;
@@ -143,7 +143,7 @@ impl Arena {
         let pristine = unit.free == ALL && unit.committed == 0;
         let metadata = if pristine { UNIT_METADATA } else { 0 };
         if pristine && unit.pages == Pages::Huge {
-            let dense = self.in_use() >= SMALL_PAGES;
+            let dense = self.in_use() >= DENSE;
             if dense && budget::charge_on(&self.account, UNIT, metadata) {
                 unit.committed = ALL;
                 return Some(UNIT);
@@ -394,8 +394,8 @@ mod tests {
         let spans: Vec<_> = (0..SMALL_PAGES / UNIT)
             .map(|_| ARENA.alloc(UNIT_SLICES, 1, 0).unwrap())
             .collect();
-        // All of it lies free in slabs, as the node says.
-        ARENA.free(spans[0].start, UNIT_SLICES, SMALL_PAGES);
+        // Most of it lies free in slabs, as the node says.
+        ARENA.free(spans[0].start, UNIT_SLICES, SMALL_PAGES - DENSE + SLICE);
         ARENA.alloc(UNIT_SLICES, 1, 0).unwrap();
         ARENA.alloc(1, 1, 0).unwrap();
         assert_eq!(ARENA.usage().0, SMALL_PAGES + SLICE);

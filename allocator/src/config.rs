@@ -29,6 +29,9 @@ pub(crate) const CHUNKS: [usize; 3] = [64 << 20, 8 << 20, UNIT];
 /// a heap of this size gains little from fewer faults.
 pub(crate) const SMALL_PAGES: usize = 8 << 20;
 
+/// While less than this is in use there are no more huge units, however much lies free in slabs.
+pub(crate) const DENSE: usize = 4 << 20;
+
 /// The system's page. Linux on the supported architectures has 4 KiB; larger pages only make purging coarser.
 pub(crate) const PAGE: usize = 4096;
 
@@ -62,6 +65,12 @@ pub(crate) const SHARDS: usize = 8;
 /// A shard tells its node what lies free in its slabs when that has changed by so many bytes.
 pub(crate) const DRIFT: usize = 64 << 10;
 
+/// A slab holds so many objects at least, if they are no more than [`SLAB_MOST`] bytes: with two of 16 KiB, every second one of
+/// a batch took a new slab.
+pub(crate) const SLAB_LEAST: usize = 4;
+/// See [`SLAB_LEAST`].
+pub(crate) const SLAB_MOST: usize = 64 << 10;
+
 /// Bytes of objects that one sheaf holds at most, when those are [`SHEAF_LEAST`] or more.
 pub(crate) const SHEAF_BYTES: usize = 32 << 10;
 
@@ -82,7 +91,7 @@ pub(crate) const BARNS_FLOOR: usize = 512 << 10;
 
 /// Bytes that may be kept for reuse in any case, unless that is set; and so may the part of what is in use that
 /// [`KEEP_PART`] says, and the tide (`tide`).
-pub(crate) const KEEP_FLOOR: usize = 11 << 20;
+pub(crate) const KEEP_FLOOR: usize = 10 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;
 
@@ -94,10 +103,10 @@ pub(crate) const BARNS_PART: usize = 32;
 
 /// When the free objects in partly used slabs exceed this many bytes, each node its share, and what is in use, caches are
 /// drained so that slabs come free.
-pub(crate) const SCATTER_LOW: usize = 4 << 20;
+pub(crate) const SCATTER_LOW: usize = 2 << 20;
 
 /// The same, when they exceed this many bytes, each node its share, this part of what is in use, and much was freed.
-pub(crate) const SCATTER_FLOOR: usize = 10 << 20;
+pub(crate) const SCATTER_FLOOR: usize = 5 << 20;
 /// See [`SCATTER_FLOOR`].
 pub(crate) const SCATTER_PART: usize = 16;
 

@@ -107,3 +107,41 @@ fn give(place: Place, home: &Node, class: usize, full: Sheaf) {
         home.flush_near_barn(thin);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SLICE;
+    use crate::size_class::{LAST, SHAPES};
+    use crate::{os, start};
+
+    /// Seen to fail when no class is looked at, when one sheaf stays, and when always the same class is looked at.
+    #[test]
+    fn a_class_that_is_used_no_more_keeps_few_slabs() {
+        const CLASS: usize = 61;
+        const OTHER: usize = 62;
+        // More than the barns hold, by far.
+        const SLABS: usize = 100;
+        assert!(start::ensure());
+        let (cpu, all) = (os::cpu(), os::affinity().unwrap());
+        os::run_on(&all.only(|other| other == cpu).unwrap());
+        let home = Place::here().home();
+        let free = |class, objects: Vec<usize>| {
+            for object in objects {
+                super::free(Tag::new(home.number(), class), object);
+            }
+        };
+        let take = |class, count| -> Vec<_> { (0..count).map(|_| alloc(class).unwrap()).collect() };
+        // Those that are freed last lie in all slabs.
+        let mut objects = take(CLASS, SLABS * SHAPES[CLASS].capacity);
+        objects.sort_by_key(|object| (object % SLICE, *object));
+        free(CLASS, objects);
+        assert!(home.class_usage(CLASS).slabs > SLABS / 2);
+        for _ in 0..LAST {
+            // Gives a full sheaf to the node, at least.
+            free(OTHER, take(OTHER, 4 * SHAPES[OTHER].sheaf));
+        }
+        assert!(home.class_usage(CLASS).slabs <= 4);
+        os::run_on(&all);
+    }
+}

@@ -100,7 +100,7 @@
 //! | | `node` |
 //! | | `refill`, `put_back` |
 //! | | `tables`, `placement`, `cache_home` |
-//! | | `object_cache` |
+//! | | `object_cache`, `place` |
 //! | | `cache_slabs`, `sparse` |
 //! | | `cache_traffic` |
 //! | | `caches` |
@@ -120,7 +120,7 @@
 //! | | `raw`, `control`, `slab_box` |
 //! | | `slab_cache` |
 //!
-//! To follow one allocation read `global`, `heap`, `cpus`, `refill`, `shard`, `pool`, `arena`, `units`,
+//! To follow one allocation read `global`, `heap`, `cpus`, `place`, `refill`, `shard`, `pool`, `arena`, `units`,
 //! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`; object caches begin at
 //! `object_cache`.
 

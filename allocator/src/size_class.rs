@@ -8,7 +8,7 @@ use core::hint::cold_path;
 
 use crate::config::{
     BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, QUIET_WORD, ROW, SHEAF_BYTES, SHEAF_LEAST,
-    SHEAF_MOST, SLICE, UNIT_SLICES,
+    SHEAF_MOST, SLAB_LEAST, SLAB_MOST, SLICE, UNIT_SLICES,
 };
 
 /// The last class.
@@ -89,12 +89,13 @@ const fn clamp(value: usize, low: usize, high: usize) -> usize {
     }
 }
 
-/// The fewest slices of which at most a sixteenth is left over.
+/// The fewest slices of which at most a sixteenth is left over, and that a few objects fit in, or one if it is large.
 const fn slices_for(size: usize) -> usize {
+    let least = clamp(SLAB_LEAST * size, SLICE, SLAB_MOST);
     let mut slices = 1;
     while slices < UNIT_SLICES {
         let bytes = slices * SLICE;
-        if bytes >= size && bytes % size <= bytes / 16 {
+        if bytes >= least && bytes >= size && bytes % size <= bytes / 16 {
             return slices;
         }
         slices += 1;

@@ -104,20 +104,39 @@ pub(crate) fn run_at(first: usize, slices: usize) -> u64 {
 
 /// The lowest run of `slices` set bits.
 pub(crate) fn find_run(mask: u64, slices: usize) -> Option<u64> {
-    let mut starts = mask;
-    // Afterwards a set bit begins a run of `slices`.
-    for shift in 1..slices {
-        starts &= mask >> shift;
+    // A set bit begins a run of `len`.
+    let (mut starts, mut len) = (mask, 1);
+    while len < slices {
+        let more = len.min(slices - len);
+        starts &= starts >> more;
+        len += more;
     }
     (starts != 0).then(|| run_at(starts.trailing_zeros() as usize, slices))
 }
 
-/// The length of the longest run of set bits.
-fn longest_run(mut mask: u64) -> usize {
-    let mut len = 0;
-    while mask != 0 {
-        mask &= mask << 1;
-        len += 1;
+/// The length of the longest run of set bits: the highest power of two that fits into one, then the lower ones.
+fn longest_run(mask: u64) -> usize {
+    if mask == 0 || mask == ALL {
+        return mask.count_ones() as usize;
+    }
+    // Where runs of 1, 2, 4 .. begin.
+    let mut runs = [mask; 6];
+    let mut power = 0;
+    while power < 5 {
+        let longer = runs[power] & (runs[power] >> (1 << power));
+        if longer == 0 {
+            break;
+        }
+        power += 1;
+        runs[power] = longer;
+    }
+    let (mut starts, mut len) = (runs[power], 1 << power);
+    for power in (0..power).rev() {
+        let longer = starts & (runs[power] >> len);
+        if longer != 0 {
+            starts = longer;
+            len += 1 << power;
+        }
     }
     len
 }
@@ -135,5 +154,21 @@ mod tests {
         assert_eq!(find_run(ALL, 64), Some(ALL));
         assert_eq!(longest_run(0b1011_1011), 3);
         assert_eq!((longest_run(0), longest_run(ALL)), (0, 64));
+        let one_by_one = |mut mask: u64| {
+            let mut len = 0;
+            while mask != 0 {
+                mask &= mask << 1;
+                len += 1;
+            }
+            len
+        };
+        for len in 1..64 {
+            for first in 0..=64 - len {
+                let mask = run_at(first, len) | 0b1_0110_1110_0101;
+                assert_eq!(longest_run(mask), one_by_one(mask), "{mask:#b}");
+                assert_eq!(find_run(run_at(first, len), len), Some(run_at(first, len)));
+                assert_eq!(find_run(mask, longest_run(mask) + 1), None);
+            }
+        }
     }
 }

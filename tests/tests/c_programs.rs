@@ -186,7 +186,7 @@ fn misuse_aborts_with_one_line() {
         ["twice", "262144", "0"],
         ["twice", "100", "64"],
         ["twice", "100", "4096"],
-        ["twice", "200000", "65536"],
+        ["twice", "200000", "32768"],
         ["later", "64", "0"],
         ["later", "2000", "0"],
         ["threads", "64", "0"],
@@ -198,7 +198,7 @@ fn misuse_aborts_with_one_line() {
         // The memory of a whole span or mapping is gone, so that is all that can be said.
         ["twice", "1000000", "0"],
         ["twice", "2097152", "0"],
-        ["twice", "300000", "65536"],
+        ["twice", "200000", "65536"],
         ["twice", "3000000", "0"],
         ["twice", "100000000", "0"],
         ["twice", "100", "131072"],
@@ -268,10 +268,10 @@ fn budget_from_the_environment() {
 #[test]
 fn what_is_kept_from_the_environment() {
     let program = compile("budget.c", Link::Shared, &[]);
-    for (value, bytes) in [("64M", "67108864"), ("0", "0"), ("", "11534336")] {
+    for (value, bytes) in [("64M", "67108864"), ("0", "0"), ("", "10485760")] {
         assert_ok(value, &run(&program, &["0", bytes], &[("EBB_KEEP", value)]));
     }
-    let rubbish = run(&program, &["0", "11534336"], &[("EBB_KEEP", "lots")]);
+    let rubbish = run(&program, &["0", "10485760"], &[("EBB_KEEP", "lots")]);
     assert_ok("rubbish", &rubbish);
     let err = String::from_utf8_lossy(&rubbish.stderr);
     assert!(
