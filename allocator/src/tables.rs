@@ -196,7 +196,7 @@ mod tests {
     use super::*;
     use crate::config::SLICE;
     use crate::node;
-    use crate::span_map;
+    use crate::span_map::{self, TAGS_AT};
     use crate::start;
 
     /// The kernel's number of the node that a page of ours lies on.
@@ -221,6 +221,19 @@ mod tests {
         };
         assert_eq!(failed, 0);
         node as usize
+    }
+
+    /// On machines with one node. Seen to fail with the tags at the beginning of a page.
+    #[test]
+    fn words_and_the_first_tags_lie_apart() {
+        assert!(start::ensure());
+        let machine = topology::machine();
+        let tags = TAGS_AT..TAGS_AT + (16 << 20) / SLICE * size_of::<Tag>();
+        for cpu in 0..machine.cpus {
+            let place = |class| (of_cpu(cpu).words + class * size_of::<usize>()) % PAGE;
+            let apart = (1..=LAST).all(|class| !tags.contains(&place(class)));
+            assert!(apart || machine.nodes > 1, "CPU {cpu}");
+        }
     }
 
     /// Tells something on machines with several nodes only. Seen to fail there without the placing of tables, of sheaves, and
