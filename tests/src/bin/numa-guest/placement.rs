@@ -96,6 +96,8 @@ pub(crate) fn frees_go_home(nodes: &Nodes) {
     for size in sizes() {
         // No more of the large ones than a small node has room for.
         let count = (100_000 / size).clamp(if size > MIB { 3 } else { 8 }, 1000);
+        // So that nothing else lies idle: a unit with idle slices too few for a block is preferred, and gives others.
+        ebbmalloc::purge();
         let in_use = figures(nodes.home(here)).in_use;
         let blocks = on_cpu(here, || take(count, size));
         let most = figures(nodes.home(here)).backed;
