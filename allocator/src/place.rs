@@ -132,9 +132,8 @@ impl Place {
         home.empties.put(unsafe { Sheaf::from_top(top) });
     }
 
-    /// Takes the second sheaf for `tag`, if there is one. It is full.
-    fn take_second(self, tag: Tag) -> Option<Sheaf> {
-        let index = tables::second(tag);
+    /// Takes the sheaf that the word at `index` names, if it names a real one.
+    fn take(self, index: usize) -> Option<Sheaf> {
         let top = self.peek(index);
         let taken = sheaf::is_real(top) && self.exchange(index, top, sheaf::unset());
         // SAFETY: the word that named it was exchanged by us: it is ours.
@@ -154,8 +153,9 @@ impl Place {
 
     /// A sheaf with at least one object of `class`. Nothing when there is no memory.
     pub(crate) fn refill(self, home: &Node, class: usize) -> Option<Sheaf> {
-        if let Some(second) = self.take_second(Tag::new(home.number(), class)) {
-            return Some(second);
+        let second = tables::second(Tag::new(home.number(), class));
+        if let Some(full) = self.take(second) {
+            return Some(full);
         }
         let (full, unused) = home.refill(class, || self.empty(home, class));
         unused
@@ -168,11 +168,9 @@ impl Place {
     pub(crate) fn shed(self, home: &Node, class: usize) {
         let tag = Tag::new(home.number(), class);
         for index in [tag.word(), tables::second(tag)] {
-            let top = self.peek(index);
-            if sheaf::is_real(top) && self.exchange(index, top, sheaf::unset()) {
-                // SAFETY: the word that named it was exchanged by us: it is ours.
-                home.flush(class, unsafe { Sheaf::from_top(top) });
-            }
+            self.take(index)
+                .into_iter()
+                .for_each(|sheaf| home.flush(class, sheaf));
         }
     }
 }
