@@ -65,8 +65,8 @@ pub(crate) const SHARDS: usize = 8;
 /// A shard tells its node what lies free in its slabs when that has changed by so many bytes.
 pub(crate) const DRIFT: usize = 64 << 10;
 
-/// A slab holds so many objects at least, if they are no more than [`SLAB_MOST`] bytes: with two of 16 KiB, every second one of
-/// a batch took a new slab.
+/// A slab holds so many objects at least, if they are no more than [`SLAB_MOST`] bytes: with two of 16 KiB a
+/// batch of 100 took 1.24 times the instructions.
 pub(crate) const SLAB_LEAST: usize = 4;
 /// See [`SLAB_LEAST`].
 pub(crate) const SLAB_MOST: usize = 64 << 10;

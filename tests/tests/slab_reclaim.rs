@@ -217,7 +217,7 @@ fn whole_slabs_come_back() {
 }
 
 /// After an eviction in any order, moving what is left out of the sparsest slabs gives back the rest. Seen to fail (it never
-/// ended) with `take_beside` taking from the emptiest slab.
+/// ended) with `take_beside` taking from the emptiest slab, and with what is freed meanwhile left in the CPU's sheaf.
 #[test]
 fn survivors_move_together() {
     alone("survivors_move_together", || {
