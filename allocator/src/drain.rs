@@ -22,7 +22,7 @@ use crate::os;
 use crate::sheaf::{self, Sheaf};
 use crate::size_class::LAST;
 use crate::span_map::Tag;
-use crate::tables::{self, FALLBACK, Table};
+use crate::tables::{self, Table};
 use crate::topology;
 
 /// Held while CPUs are drained.
@@ -45,11 +45,8 @@ fn drain_under_lock(only: Option<usize>) -> usize {
     for cpu in (0..machine.cpus).filter(|cpu| wanted(machine.home_of(*cpu))) {
         objects += drain_cpu(cpu);
     }
-    for (index, table) in FALLBACK.iter().enumerate() {
-        let (table, home) = (table.lock(), tables::fallback_home(index));
-        if table.words != 0 && wanted(home) {
-            objects += flush_all(&take_all(*table, home), home);
-        }
+    for (table, home) in tables::fallbacks_in_use().filter(|(_, home)| wanted(*home)) {
+        objects += flush_all(&take_all(*table.lock(), home), home);
     }
     let nodes = node::all().iter().filter(|node| wanted(node.number()));
     objects + nodes.map(Node::drain).sum::<usize>()
@@ -132,9 +129,8 @@ pub(crate) fn cached(class: usize, counts: &mut [usize; MAX_NODES]) {
         let home = machine.home_of(cpu);
         counts[home] += count(tables::of_cpu(cpu), home);
     }
-    for (index, table) in FALLBACK.iter().enumerate() {
-        let (table, home) = (*table.lock(), tables::fallback_home(index));
-        counts[home] += count(table, home);
+    for (table, home) in tables::fallbacks_in_use() {
+        counts[home] += count(*table.lock(), home);
     }
 }
 

@@ -12,7 +12,7 @@ use crate::os::{self, percpu};
 use crate::sheaf::{self, Sheaf};
 use crate::size_class::SHEAVES;
 use crate::span_map::Tag;
-use crate::tables::{self, FALLBACK, Table};
+use crate::tables::{self, Table};
 use crate::topology;
 
 /// Whose words the calling thread uses, now.
@@ -28,7 +28,7 @@ impl Place {
     pub(crate) fn here() -> Self {
         match percpu::cpu() {
             Some(cpu) if cpu < topology::machine().cpus => Self::Cpu,
-            _ => Self::Fallback(&FALLBACK[tables::fallback_of(os::cpu())]),
+            _ => Self::Fallback(tables::fallback(os::cpu())),
         }
     }
 

@@ -6,10 +6,11 @@
 //! - In the rows of other nodes every word is `forbidden`: an object freed here that belongs there goes to its own
 //!   node's slabs, never into a local sheaf. With one node there is one row, and nothing of this costs anything.
 //! - Threads without restartable sequences (no such libc or kernel, `EBB_NO_RSEQ=1`) use tables of the same kind, each
-//!   behind a lock: the fallback.
+//!   behind a lock: the fallback. Few programs have such threads, so these tables are filled when they are used first: what
+//!   nobody has touched is no memory.
 
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::budget;
 use crate::config::{PAGE, ROW};
@@ -35,6 +36,9 @@ static PUSH: Rows = Rows::new();
 /// The tables for threads without restartable sequences.
 pub(crate) static FALLBACK: [Lock<Table>; FALLBACKS] =
     [const { Lock::new(Table { words: 0 }) }; FALLBACKS];
+
+/// Which of them are filled: a bit each.
+static FILLED: AtomicU64 = AtomicU64::new(0);
 
 /// A table of nothing but forbidden words.
 static CLOSED: AtomicUsize = AtomicUsize::new(0);
@@ -111,32 +115,57 @@ fn cpus(node: usize) -> impl Iterator<Item = usize> {
 /// Makes the tables of a node, from `start` on.
 fn make_group(start: usize, node: usize) {
     let mut words = start;
-    let mut make = |home| {
+    let mut next = || {
         let table = Table { words };
-        fill(table, home);
         words += table_bytes();
         table
     };
     if node == 0 {
-        CLOSED.store(make(None).words, Ordering::Relaxed);
+        let closed = next();
+        fill(closed, None);
+        CLOSED.store(closed.words, Ordering::Relaxed);
     }
     for index in fallbacks(node) {
-        *FALLBACK[index].lock() = make(Some(node));
+        *FALLBACK[index].lock() = next();
     }
     for cpu in cpus(node) {
-        open(cpu, make(Some(node)));
+        let table = next();
+        fill(table, Some(node));
+        open(cpu, table);
     }
 }
 
-/// Which fallback table a CPU's threads use: one of its home, so that they get memory from there.
-pub(crate) fn fallback_of(cpu: usize) -> usize {
+/// The fallback table that a CPU's threads use: one of its home, so that they get memory from there.
+pub(crate) fn fallback(cpu: usize) -> &'static Lock<Table> {
     let machine = topology::machine();
     let per_home = FALLBACKS / machine.nodes;
-    machine.home_of(cpu) + cpu % per_home * machine.nodes
+    let index = machine.home_of(cpu) + cpu % per_home * machine.nodes;
+    let is_filled = || {
+        // Relaxed: set under the table's lock, which whoever reads the words takes.
+        FILLED.load(Ordering::Relaxed) & (1 << index) != 0
+    };
+    if !is_filled() {
+        let table = FALLBACK[index].lock();
+        if !is_filled() {
+            fill(*table, Some(fallback_home(index)));
+            // Relaxed: as above.
+            FILLED.fetch_or(1 << index, Ordering::Relaxed);
+        }
+    }
+    &FALLBACK[index]
 }
 
-/// The node whose objects the sheaves of a fallback table hold.
-pub(crate) fn fallback_home(index: usize) -> usize {
+/// The fallback tables that are filled, with the node whose objects their sheaves hold.
+pub(crate) fn fallbacks_in_use() -> impl Iterator<Item = (&'static Lock<Table>, usize)> {
+    // Relaxed: as in `fallback`.
+    let filled = FILLED.load(Ordering::Relaxed);
+    (0..FALLBACKS)
+        .filter(move |index| filled & (1 << index) != 0)
+        .map(|index| (&FALLBACK[index], fallback_home(index)))
+}
+
+/// The node of a fallback table.
+fn fallback_home(index: usize) -> usize {
     index % topology::machine().nodes
 }
 
@@ -247,7 +276,7 @@ mod tests {
             let row = of_cpu(cpu).words + home * ROW * size_of::<usize>();
             assert_eq!(node_of(row), machine.id(home), "the table of CPU {cpu}");
             assert_eq!(row % align_of::<Rows>(), 0, "see `Rows`");
-            let words = FALLBACK[fallback_of(cpu)].lock().words;
+            let words = fallback(cpu).lock().words;
             assert_eq!(node_of(words), machine.id(home), "CPU {cpu}, fallback");
         }
         for node in node::all() {
