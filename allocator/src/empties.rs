@@ -1,5 +1,7 @@
 //! The sheaves of a node that have no objects: kept for whoever needs one, made when there are none, never given back.
 
+use core::ops::Range;
+
 use crate::budget;
 use crate::lock::Lock;
 use crate::os;
@@ -10,11 +12,34 @@ use crate::topology;
 const SHEAVES: usize = 32;
 
 /// Sheaves without objects.
-pub(crate) struct Empties(Lock<Pile>);
+pub(crate) struct Empties(Lock<Stock>);
+
+pub(crate) struct Stock {
+    used: Pile,
+    /// Where those lie that nobody has touched: they are no memory yet.
+    fresh: Range<usize>,
+}
+
+impl Stock {
+    fn pop(&mut self) -> Option<Sheaf> {
+        self.used.pop().or_else(|| self.first())
+    }
+
+    /// The first of the fresh ones.
+    fn first(&mut self) -> Option<Sheaf> {
+        let start = self.fresh.start;
+        self.fresh.start = (start + SHEAF).min(self.fresh.end);
+        // SAFETY: memory made for sheaves, by `make`, aligned to the page, and handed out here only, once.
+        (start < self.fresh.end).then(|| unsafe { Sheaf::from_top(start) })
+    }
+}
 
 impl Empties {
     pub(crate) const fn new() -> Self {
-        Self(Lock::new(Pile::new()))
+        Self(Lock::new(Stock {
+            used: Pile::new(),
+            fresh: 0..0,
+        }))
     }
 
     /// Takes one; new ones are placed on `node`. Nothing when there is no memory.
@@ -25,11 +50,11 @@ impl Empties {
 
     /// Takes one back.
     pub(crate) fn put(&self, sheaf: Sheaf) {
-        self.0.lock().push(sheaf);
+        self.0.lock().used.push(sheaf);
     }
 
     /// The lock, for a fork.
-    pub(crate) fn lock(&self) -> &Lock<Pile> {
+    pub(crate) fn lock(&self) -> &Lock<Stock> {
         &self.0
     }
 
@@ -45,13 +70,12 @@ impl Empties {
         };
         topology::machine().place(start, bytes, node);
         let start = start.expose_provenance().get();
-        let mut sheaves = (0..SHEAVES).map(|index| {
-            // SAFETY: fresh memory of that size, aligned to the page, seen by nobody else.
-            unsafe { Sheaf::from_top(start + index * SHEAF) }
-        });
-        let first = sheaves.next();
-        let mut empties = self.0.lock();
-        sheaves.for_each(|sheaf| empties.push(sheaf));
-        first
+        let mut stock = self.0.lock();
+        // Another thread may have been here meanwhile.
+        while let Some(sheaf) = stock.first() {
+            stock.used.push(sheaf);
+        }
+        stock.fresh = start..start + bytes;
+        stock.first()
     }
 }
