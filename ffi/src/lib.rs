@@ -27,6 +27,8 @@
 //! * Nothing unwinds into C, except `std::bad_alloc` out of `operator new`.
 //! * Numbers that C made up (a flag, a format, a callback's answer) are refused or ignored, never undefined behaviour.
 
+use core::alloc::{GlobalAlloc, Layout};
+
 use ebb::EbbMalloc;
 
 pub mod cache;
@@ -51,5 +53,37 @@ pub mod text;
 ///
 /// Without this it would call `malloc`: the one in this library when it is linked or preloaded, the system's when it
 /// is loaded late by `dlopen`. Either is safe; this way the bytes are in the budget either way.
+///
+/// Never inlined: Rust's library allocates in hundreds of places, and the fast path is for programs. It made the library an
+/// eighth larger, and all of it that lies around what a program uses counts as the program's memory.
+struct Own;
+
 #[global_allocator]
-static ALLOCATOR: EbbMalloc = EbbMalloc;
+static ALLOCATOR: Own = Own;
+
+// SAFETY: ebbmalloc's.
+unsafe impl GlobalAlloc for Own {
+    #[inline(never)]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's clause.
+        unsafe { EbbMalloc.alloc(layout) }
+    }
+
+    #[inline(never)]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller's clause.
+        unsafe { EbbMalloc.dealloc(block, layout) }
+    }
+
+    #[inline(never)]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's clause.
+        unsafe { EbbMalloc.alloc_zeroed(layout) }
+    }
+
+    #[inline(never)]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller's clause.
+        unsafe { EbbMalloc.realloc(block, layout, size) }
+    }
+}
