@@ -176,7 +176,7 @@ impl Arena {
         if budget::reclaiming() {
             self.purge(0);
         } else {
-            let limit = self.limit(elsewhere);
+            let limit = self.limit();
             if idle > limit {
                 self.ebb(limit - limit / 8);
             }
@@ -184,7 +184,9 @@ impl Arena {
     }
 
     /// Free bytes that may stay committed.
-    fn limit(&self, elsewhere: usize) -> usize {
+    fn limit(&self) -> usize {
+        // Relaxed: see `usage`.
+        let elsewhere = self.elsewhere.load(Ordering::Relaxed);
         let kept = self.usage().1 + elsewhere;
         let floor = topology::machine().share(keep::keep());
         keep::bound(kept, floor, self.in_use(), || self.tide.height()).saturating_sub(elsewhere)
