@@ -10,7 +10,8 @@
 //!    at their own nodes and behind each other's last shrinker, and pass over those that are busy.
 //! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end.
 //! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is progress, which is bytes
-//!    and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`].
+//!    and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. While a shrinker is passed over
+//!    because another thread is in it, which may have lost its CPU, [`BUSY_NS`] without progress, if that is longer.
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
 //! 7. Report (`report`), and fail.
 //!
@@ -40,6 +41,9 @@ use crate::torture;
 
 /// Rounds without progress before a request fails although a shrinker was busy.
 const ROUNDS: u32 = 16;
+
+/// How long a request goes on without progress while another thread is in a shrinker, in nanoseconds.
+const BUSY_NS: u64 = 100_000_000;
 
 /// How long a request may reclaim, in nanoseconds.
 const LIMIT_NS: u64 = 10_000_000_000;
@@ -172,7 +176,7 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     let lacking = search.request.lacking();
     let hopeless = block.is_none() && search.request.is_hopeless();
     let mut last = Round::default();
-    let (mut fruitless, mut freed) = (0, 0_usize);
+    let (mut fruitless, mut freed, mut since) = (0, 0_usize, os::now_ns());
     while block.is_none() && !hopeless && !SHRINKERS.is_empty() {
         let held = search.request.credit();
         last = Round::run(search, last.impatient);
@@ -181,11 +185,15 @@ fn lead(search: &Search<'_>) -> Option<usize> {
             search.request.retry(search.attempt)
         });
         freed += last.bytes;
-        let progress = search.request.credit() > held;
-        fruitless = if progress { 0 } else { fruitless + 1 };
+        fruitless += 1;
+        if search.request.credit() > held {
+            (fruitless, since) = (0, os::now_ns());
+        }
+        let patient = last.passed_over() && os::now_ns() < since + BUSY_NS;
+        let tired = fruitless > ROUNDS && !patient;
         let nothing = !last.freed && !last.busy;
         let once = search.mode == Some(Mode::NoRetry);
-        if block.is_some() || once || nothing || fruitless > ROUNDS || search.time_is_up() {
+        if block.is_some() || once || nothing || tired || search.time_is_up() {
             break;
         }
         if !last.freed {

@@ -211,6 +211,11 @@ impl Round {
         self.block = search.request.retry(search.attempt);
     }
 
+    /// Whether another thread was in a shrinker, so that this one did not ask it.
+    pub(crate) fn passed_over(&self) -> bool {
+        self.skipped > 0
+    }
+
     /// What it did, for people.
     pub(crate) fn figures(&self) -> RoundFigures {
         RoundFigures {

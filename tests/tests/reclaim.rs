@@ -130,6 +130,48 @@ fn threads_that_fail_together_are_all_served() {
     });
 }
 
+/// A cache in which a thread stays for a while, the first time.
+struct Held {
+    cache: Arc<Cache>,
+    entered: Barrier,
+    first: AtomicUsize,
+}
+
+impl Shrink for Held {
+    fn count(&self, ctl: &ShrinkControl) -> Count {
+        if self.first.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.entered.wait();
+            // Longer than all rounds without progress take.
+            thread::sleep(Duration::from_millis(60));
+        }
+        self.cache.count(ctl)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        self.cache.scan(ctl)
+    }
+}
+
+/// A thread that is kept from running while it is in a cache makes nobody fail who needs what is there. Seen to fail when 16
+/// rounds are the end whatever was passed over.
+#[test]
+fn a_cache_that_another_thread_is_in_is_waited_for() {
+    alone("a_cache_that_another_thread_is_in_is_waited_for", || {
+        leave(24 * MIB);
+        let held = Arc::new(Held {
+            cache: Cache::new(usize::MAX, 3_000),
+            entered: Barrier::new(2),
+            first: AtomicUsize::new(0),
+        });
+        let _registered = ebbmalloc::register(patient("held"), held.clone()).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| assert!(Block::new(MIB).is_some()));
+            held.entered.wait();
+            assert!(Block::new(2 * MIB).is_some());
+        });
+    });
+}
+
 /// What was set aside for requests comes back when they are through: nothing of the budget is lost. Seen to fail with what
 /// the last request leaves thrown away.
 #[test]
