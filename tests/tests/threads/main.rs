@@ -181,10 +181,10 @@ extern "C" fn walk_in_vain(barrier: *mut Barrier) -> *mut c_void {
 #[test]
 fn a_used_up_budget_ends_no_thread() {
     in_both_modes("a_used_up_budget_ends_no_thread", || {
-        const THREADS: usize = 200;
+        let count = share(200);
         let mut blocks = Vec::with_capacity(200_000);
-        let mut threads = Vec::with_capacity(THREADS);
-        let mut barrier = Barrier::new(THREADS);
+        let mut threads = Vec::with_capacity(count);
+        let mut barrier = Barrier::new(count);
         leave(4 * MIB);
         ebbmalloc::set_reserve(0);
         let registration = Cache::new(0, 1).register(patient("empty"));
@@ -195,10 +195,10 @@ fn a_used_up_budget_ends_no_thread() {
         ));
         let with = &raw mut barrier;
         // SAFETY: the barrier stays until the threads are joined.
-        threads.extend((0..THREADS).map(|_| unsafe { Bare::start(walk_in_vain, with) }));
+        threads.extend((0..count).map(|_| unsafe { Bare::start(walk_in_vain, with) }));
         threads.into_iter().for_each(Bare::join);
         drop(registration);
-        assert!(ebbmalloc::stats().reclaim.walks > THREADS as u64);
+        assert!(ebbmalloc::stats().reclaim.walks > count as u64);
         drop(blocks);
         assert!(Block::new(MIB).is_some());
     });
