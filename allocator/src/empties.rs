@@ -14,6 +14,7 @@ const SHEAVES: usize = 32;
 /// Sheaves without objects.
 pub(crate) struct Empties(Lock<Stock>);
 
+/// What the lock guards.
 pub(crate) struct Stock {
     used: Pile,
     /// Where those lie that nobody has touched: they are no memory yet.

@@ -39,6 +39,7 @@ pub(crate) static FALLBACK: [Lock<Table>; FALLBACKS] =
 
 /// Which of them are filled: a bit each.
 static FILLED: AtomicU64 = AtomicU64::new(0);
+const _: () = assert!(FALLBACKS <= u64::BITS as usize);
 
 /// A table of nothing but forbidden words.
 static CLOSED: AtomicUsize = AtomicUsize::new(0);

@@ -141,8 +141,8 @@ impl Shrink for Held {
     fn count(&self, ctl: &ShrinkControl) -> Count {
         if self.first.fetch_add(1, Ordering::SeqCst) == 0 {
             self.entered.wait();
-            // Longer than all rounds without progress take.
-            thread::sleep(Duration::from_millis(60));
+            // Longer than 16 rounds without progress, which take 15 to 20 ms.
+            thread::sleep(Duration::from_millis(40));
         }
         self.cache.count(ctl)
     }

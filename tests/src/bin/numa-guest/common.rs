@@ -61,8 +61,8 @@ pub(crate) fn two_homes(nodes: &Nodes) -> (usize, usize) {
     (0, other.expect("CPUs on two nodes"))
 }
 
-/// Whether all its pages lie on the node. What the kernel cannot tell of a page, which has been written to, it says again a
-/// little later: the page is being moved, as the kernel does by itself to have free ones side by side.
+/// Whether all its pages lie on the node. Where the kernel cannot tell of a page, though all were written to, it is asked
+/// again a little later: it may be moving the page, as it does to have free ones side by side.
 fn lies_on(block: &Block, node: u32) -> bool {
     for _ in 0..50 {
         if block.pages().iter().all(Option::is_some) {
