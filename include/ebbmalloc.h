@@ -1089,7 +1089,7 @@ EBB_NOTHROW;
  * Frees an object, in the state that `construct` gives if there is one. NULL is allowed and does nothing. `errno` is kept.
  *
  * What is recognised as no object of this cache, or free already, ends the program with one line that says so. `free` and
- * `ebb_free` do the same for an object of any cache; the sized forms must not be used.
+ * `ebb_free` do the same for an object of any cache.
  *
  * # Safety
  *

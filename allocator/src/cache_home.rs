@@ -6,7 +6,8 @@ use crate::list::List;
 use crate::pool::Pool;
 use crate::ring::Ring;
 use crate::slab::{Misuse, Slab};
-use crate::span_map::{self, Tag};
+use crate::span_map;
+use crate::window::Tag;
 
 /// The slabs on one node.
 pub(crate) struct Slabs {

@@ -10,7 +10,8 @@ use crate::node::{self, Node};
 use crate::object_cache::{ObjectCache, State};
 use crate::os::KeepErrno;
 use crate::slab::Slab;
-use crate::span_map::{self, Tag};
+use crate::span_map;
+use crate::window::Tag;
 
 impl ObjectCache {
     /// Makes a slab of slices that `find` gave: an object of it.

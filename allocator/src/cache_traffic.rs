@@ -10,8 +10,9 @@ use crate::os::{self, KeepErrno};
 use crate::placement::{Placement, count};
 use crate::sheaf::Sheaf;
 use crate::slab::{Misuse, Slab};
-use crate::span_map::{self, Tag};
+use crate::span_map;
 use crate::topology;
+use crate::window::Tag;
 
 /// What there is for an allocation.
 pub(crate) enum Found {

@@ -10,6 +10,10 @@ pub(crate) const UNIT: usize = SLICE * UNIT_SLICES;
 /// Slices in a unit: one bit each in a `u64`.
 pub(crate) const UNIT_SLICES: usize = 64;
 
+/// The tags of so much of the address space are in one piece: the first that the system grants room for, 64 MiB or 4. More
+/// would count in what a program may set itself as a limit of addresses.
+pub(crate) const WINDOWS: [usize; 2] = [1 << 40, 64 << 30];
+
 /// The span map has one table per region of the address space.
 pub(crate) const REGION: usize = 1 << REGION_SHIFT;
 /// See [`REGION`].
@@ -37,6 +41,9 @@ pub(crate) const PAGE: usize = 4096;
 
 /// Every object is aligned to this.
 pub(crate) const MIN_ALIGN: usize = 16;
+
+/// Sizes up to this have a class for each [`MIN_ALIGN`] bytes.
+pub(crate) const MAX_FINE: usize = 1024;
 
 /// Objects up to this size have a size class and lie in slabs.
 pub(crate) const MAX_SMALL: usize = 256 << 10;

@@ -15,7 +15,7 @@ use crate::place::Place;
 use crate::placement::Placement;
 use crate::sheaf::{self, Sheaf};
 use crate::slab::Misuse;
-use crate::span_map::Tag;
+use crate::window::Tag;
 
 /// An object of `class`, from this place's sheaf, its node, or another node, in this order. Nothing when there is no
 /// memory.

@@ -21,9 +21,9 @@ use crate::node::{self, Node, Scatter};
 use crate::os;
 use crate::sheaf::{self, Sheaf};
 use crate::size_class::LAST;
-use crate::span_map::Tag;
 use crate::tables::{self, Table};
 use crate::topology;
+use crate::window::Tag;
 
 /// Held while CPUs are drained.
 static DRAIN: Lock<()> = Lock::new(());

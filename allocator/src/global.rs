@@ -32,9 +32,9 @@ unsafe impl GlobalAlloc for EbbMalloc {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller's clause: a block of ours, allocated with this layout.
-        unsafe { heap::free_sized(block, layout.size(), layout.align()) };
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
+        // SAFETY: the caller's clause: a block of ours.
+        unsafe { heap::free(block) };
     }
 
     #[inline]
@@ -42,17 +42,13 @@ unsafe impl GlobalAlloc for EbbMalloc {
         heap::alloc_zeroed(layout.size(), layout.align())
     }
 
-    /// Small blocks stay only while the size class stays the same, since `dealloc` finds the class by the size.
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let align = layout.align();
         let old = size_class::of_layout(layout.size(), align);
-        let new = size_class::of_layout(size, align);
-        match (old, new) {
-            (Some(old), Some(new)) if old == new => block,
-            // SAFETY: the caller's clause; neither has a size class, so `dealloc` will look at the address.
-            (None, None) => unsafe { heap::realloc(block, size, align) },
-            // SAFETY: the caller's clause; the smaller of both sizes.
-            _ => unsafe { heap::move_to(block, size.min(layout.size()), size, align) },
+        if old.is_some() && old == size_class::of_layout(size, align) {
+            return block;
         }
+        // SAFETY: the caller's clause.
+        unsafe { heap::realloc(block, size, align) }
     }
 }

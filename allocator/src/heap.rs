@@ -19,13 +19,15 @@ use crate::cpus;
 use crate::drain;
 use crate::mapping;
 use crate::node::{self, Node};
-use crate::os::{KeepErrno, percpu};
+use crate::os::KeepErrno;
+use crate::os::percpu::{self, Slow};
 use crate::placement::{Placement, count};
 use crate::reclaim;
 use crate::size_class::{self, SHAPES};
 use crate::slab::Misuse;
-use crate::span_map::{self, Tag};
+use crate::span_map;
 use crate::start;
+use crate::window::Tag;
 
 /// A block of at least `size` bytes at a multiple of `align`, a power of two; null when there is no memory for it.
 #[inline(always)]
@@ -33,7 +35,20 @@ pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
     if align > MIN_ALIGN {
         return alloc_aligned(size, align);
     }
-    alloc_in(size_class::of(size), size, align)
+    percpu::alloc::<SlowPaths>(size)
+}
+
+/// Where an allocation goes on whose size has no class of the fine ones, or whose CPU has nothing at hand.
+struct SlowPaths;
+
+impl Slow for SlowPaths {
+    extern "C" fn other(size: usize) -> *mut u8 {
+        alloc_in(size_class::of(size), size, MIN_ALIGN)
+    }
+
+    extern "C" fn empty(class: usize) -> *mut u8 {
+        alloc_slow(class)
+    }
 }
 
 /// As [`alloc`], out of its way.
@@ -157,40 +172,18 @@ extern "C" fn alloc_large_zeroed(size: usize, align: usize) -> *mut u8 {
 #[inline(always)]
 pub(crate) unsafe fn free(block: *mut u8) {
     let address = block.expose_provenance();
-    let Some(tag) = span_map::find(address) else {
-        return free_elsewhere(address);
-    };
+    if !percpu::free(address) {
+        free_other(address);
+    }
+}
+
+/// As [`free`], for what is not in the window, too.
+#[inline(never)]
+extern "C" fn free_other(address: usize) {
+    let tag = span_map::tag(address);
     if !percpu::push(tag.word(), address) {
         free_slow(address, tag);
     }
-}
-
-/// As [`free`], for a block that [`alloc`] gave for this `size` and `align`.
-///
-/// # Safety
-/// As for `free`, and size and alignment are those of the allocation.
-#[inline(always)]
-pub(crate) unsafe fn free_sized(block: *mut u8, size: usize, align: usize) {
-    // With one node the tag is the class.
-    if align <= MIN_ALIGN
-        && let Some(class) = size_class::of(size)
-        && start::one_node()
-    {
-        let address = block.expose_provenance();
-        if !percpu::push(class, address) {
-            free_slow(address, Tag::new(0, class.max(1)));
-        }
-        return;
-    }
-    // SAFETY: the caller's clause.
-    unsafe { free(block) };
-}
-
-/// A block where there is no tag.
-#[cold]
-#[inline(never)]
-extern "C" fn free_elsewhere(address: usize) {
-    free_slow(address, Tag::NONE);
 }
 
 #[cold]
@@ -223,10 +216,19 @@ fn free_span(tag: Tag, address: usize) {
 ///
 /// # Safety
 /// Null or a block of this allocator. What can be seen to be neither ends the process.
+#[inline]
 pub(crate) unsafe fn usable_size(block: *const u8) -> usize {
-    let address = block.addr();
-    match span_map::tag(address).kind() {
-        class @ 1..=size_class::LAST => SHAPES[class].size,
+    let tag = span_map::tag(block.addr());
+    match SHAPES[tag.kind()].size {
+        0 => size_of_other(block.addr(), tag),
+        size => size,
+    }
+}
+
+/// As [`usable_size`], for what is in no size class.
+#[inline(never)]
+extern "C" fn size_of_other(address: usize, tag: Tag) -> usize {
+    match tag.kind() {
         Tag::SPAN => {
             let slab = span_map::slab_of_slice(address);
             // SAFETY: the descriptor of a span in use.
@@ -245,40 +247,42 @@ pub(crate) unsafe fn usable_size(block: *const u8) -> usize {
 ///
 /// # Safety
 /// A block of this allocator at a multiple of `align`, whose old address is not used after a success.
+#[inline]
 pub(crate) unsafe fn realloc(block: *mut u8, size: usize, align: usize) -> *mut u8 {
     // SAFETY: the caller's clause.
     let old = unsafe { usable_size(block) };
     if stays(block.addr(), old, size, align) {
         return block;
     }
+    // SAFETY: the caller's clause.
+    unsafe { resize(block, old, size, align) }
+}
+
+/// Whether a block of `old` bytes can stay where it is: it is large enough, and not much too large.
+fn stays(address: usize, old: usize, size: usize, align: usize) -> bool {
+    size <= old && (size >= old / 2 || old <= MIN_ALIGN) && address & (align - 1) == 0
+}
+
+/// As [`realloc`], for a block of `old` bytes that cannot stay as it is.
+///
+/// # Safety
+/// As for `realloc`.
+#[inline(never)]
+unsafe extern "C" fn resize(block: *mut u8, old: usize, size: usize, align: usize) -> *mut u8 {
     let large = size > MAX_SPAN && size < MAX_SIZE;
     if large && old > MAX_SPAN && align <= PAGE {
         let errno = KeepErrno::new();
         let moved = reclaim::with_reclaim(None, &|| mapping::resize(block.addr(), size));
         return answer(errno, moved);
     }
-    // SAFETY: the caller's clause.
-    unsafe { move_to(block, old.min(size), size, align) }
-}
-
-/// As [`realloc`], by a new block into which `keep` bytes are copied.
-///
-/// # Safety
-/// As for `realloc`; both blocks have at least `keep` bytes.
-pub(crate) unsafe fn move_to(block: *mut u8, keep: usize, size: usize, align: usize) -> *mut u8 {
     let new = alloc(size, align);
     if !new.is_null() {
         // SAFETY: both have that many bytes, and a new block overlaps none in use.
-        unsafe { ptr::copy_nonoverlapping(block, new, keep) };
+        unsafe { ptr::copy_nonoverlapping(block, new, old.min(size)) };
         // SAFETY: the caller's clause: used no more.
         unsafe { free(block) };
     }
     new
-}
-
-/// Whether a block of `old` bytes can stay where it is: it is large enough, and not much too large.
-fn stays(address: usize, old: usize, size: usize, align: usize) -> bool {
-    size <= old && (size >= old / 2 || old <= MIN_ALIGN) && address.is_multiple_of(align)
 }
 
 /// What a slow path answers: the block, with `errno` as it was; or null, with `errno` at ENOMEM.

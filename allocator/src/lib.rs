@@ -55,8 +55,8 @@
 //! # The picture
 //!
 //! ```text
-//!  alloc(size)                                     free(ptr[, size])
-//!     │  size -> class (size_class)                   │  address -> class, node (span_map, two loads)
+//!  alloc(size)                                     free(ptr)        
+//!     │  size -> class                                │  address -> class, node (window, one load)
 //!  ┌──▼──────────────────────────────────────────────▼──┐
 //!  │ cpus     a sheaf per CPU and class, popped and      │  restartable sequences (os::percpu): no lock,
 //!  │          pushed in place; a second, full one        │  no locked instruction, no thread state
@@ -92,7 +92,7 @@
 //! | | `account` |
 //! | | `budget` |
 //! | | `keep` |
-//! | memory | `slab`, `sheaf`, `spare` |
+//! | memory | `slab`, `sheaf`, `spare`, `window` |
 //! | | `span_map` |
 //! | | `units`, `pool`, `blocks`, `empties` |
 //! | | `arena` |
@@ -189,6 +189,7 @@ mod topology;
 mod torture;
 mod units;
 mod untyped_cache;
+mod window;
 mod write;
 
 pub use cache_stats::{CacheStats, slab_caches};

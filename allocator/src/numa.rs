@@ -13,9 +13,10 @@ use crate::os::{self, KeepErrno};
 use crate::placement::Placement;
 use crate::reclaim;
 use crate::size_class::{self, LAST};
-use crate::span_map::{self, Tag};
+use crate::span_map;
 use crate::start;
 use crate::topology;
+use crate::window::Tag;
 
 /// The node that the kernel calls `id`, if it has memory for us and nodes are told apart.
 pub(crate) fn with_id(id: u32) -> Option<&'static Node> {

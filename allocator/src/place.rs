@@ -11,9 +11,9 @@ use crate::node::{self, Node};
 use crate::os::{self, percpu};
 use crate::sheaf::{self, Sheaf};
 use crate::size_class::SHEAVES;
-use crate::span_map::Tag;
 use crate::tables::{self, Table};
 use crate::topology;
+use crate::window::Tag;
 
 /// Whose words the calling thread uses, now.
 #[derive(Clone, Copy)]

@@ -10,7 +10,8 @@ use crate::list::List;
 use crate::sheaf::{Pile, Sheaf};
 use crate::size_class::SHAPES;
 use crate::slab::{Misuse, Slab};
-use crate::span_map::{self, Tag};
+use crate::span_map;
+use crate::window::Tag;
 
 /// Sheaves that others may owe. It is soon forgotten what a program did before.
 const OWED_MOST: usize = 64;

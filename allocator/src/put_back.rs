@@ -10,8 +10,9 @@ use crate::shard::{self, Shard};
 use crate::sheaf::Sheaf;
 use crate::size_class::SHAPES;
 use crate::slab::Slab;
-use crate::span_map::{self, Tag};
+use crate::span_map;
 use crate::topology;
+use crate::window::Tag;
 
 impl Node {
     /// Takes a full sheaf: into the barn, or its objects into their slabs. A sheaf that is empty then comes back.

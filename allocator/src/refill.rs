@@ -20,7 +20,8 @@ use crate::shard::Shard;
 use crate::sheaf::Sheaf;
 use crate::size_class::SHAPES;
 use crate::slab::Slab;
-use crate::span_map::{self, Tag};
+use crate::span_map;
+use crate::window::Tag;
 
 impl Node {
     /// A sheaf with at least one object of `class`, and what is left of an empty sheaf that was asked of `empty` for it. No

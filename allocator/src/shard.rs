@@ -14,7 +14,8 @@ use crate::pool::Pool;
 use crate::sheaf::Sheaf;
 use crate::size_class::{LAST, SHAPES};
 use crate::slab::{Misuse, Slab};
-use crate::span_map::{self, Tag};
+use crate::span_map;
+use crate::window::Tag;
 
 /// Classes that are asked at once for room in the barns.
 const TRIES: usize = 2;

@@ -4,11 +4,9 @@
 //! 96), so that at most a fifth of a larger object is wasted. Class 0 and those from 97 on do not exist: their words
 //! in the CPUs' tables stay empty and full at once, which sends every odd pointer to the slow path for free.
 
-use core::hint::cold_path;
-
 use crate::config::{
-    BARN_BYTES, BATCH_BYTES, MAX_SMALL, MIN_ALIGN, QUIET_WORD, ROW, SHEAF_BYTES, SHEAF_LEAST,
-    SHEAF_MOST, SLAB_LEAST, SLAB_MOST, SLICE, UNIT_SLICES,
+    BARN_BYTES, BATCH_BYTES, MAX_FINE, MAX_SMALL, MIN_ALIGN, QUIET_WORD, ROW, SHEAF_BYTES,
+    SHEAF_LEAST, SHEAF_MOST, SLAB_LEAST, SLAB_MOST, SLICE, UNIT_SLICES,
 };
 
 /// The last class.
@@ -17,9 +15,6 @@ pub(crate) const LAST: usize = 96;
 /// The kind under which a CPU keeps sheaves without objects: no class, but a word like one.
 pub(crate) const SHEAVES: usize = 98;
 const _: () = assert!(LAST < SHEAVES && SHEAVES < QUIET_WORD);
-
-/// Sizes up to this have a class per 16 bytes.
-const FINE: usize = 1024;
 
 /// How slabs of a class look.
 #[derive(Clone, Copy, Debug)]
@@ -105,11 +100,11 @@ const fn slices_for(size: usize) -> usize {
 
 /// The size of `class`, by the rule at the head.
 const fn size_of_class(class: usize) -> usize {
-    if class <= FINE / MIN_ALIGN {
+    if class <= MAX_FINE / MIN_ALIGN {
         return class * MIN_ALIGN;
     }
-    let step = class - FINE / MIN_ALIGN - 1;
-    let base = FINE << (step / 4);
+    let step = class - MAX_FINE / MIN_ALIGN - 1;
+    let base = MAX_FINE << (step / 4);
     base + base / 4 * (step % 4 + 1)
 }
 
@@ -129,18 +124,16 @@ pub(crate) static SHAPES: [Shape; ROW] = {
 /// For no bytes class 0, whose words are always empty and full: so the slow path sees to it.
 #[inline(always)]
 pub(crate) fn of(size: usize) -> Option<usize> {
-    if size <= FINE {
+    if size <= MAX_FINE {
         return Some(size.div_ceil(MIN_ALIGN));
     }
-    // Laid out of the way of smaller sizes, which then need no jump.
-    cold_path();
     if size > MAX_SMALL {
         return None;
     }
     let last = size - 1;
     let log = last.ilog2();
     let quarter = (last >> (log - 2)) & 3;
-    Some(FINE / MIN_ALIGN + 1 + (log - FINE.ilog2()) as usize * 4 + quarter)
+    Some(MAX_FINE / MIN_ALIGN + 1 + (log - MAX_FINE.ilog2()) as usize * 4 + quarter)
 }
 
 /// The class for objects of `size` bytes at multiples of `align`: always the same for the same arguments. Nothing
@@ -162,7 +155,7 @@ fn of_aligned(size: usize, align: usize) -> Option<usize> {
     // A power of two.
     let mask = align - 1;
     let rounded = (size.max(1) + mask) & !mask;
-    if rounded <= FINE {
+    if rounded <= MAX_FINE {
         return of(rounded);
     }
     (of(rounded)?..=LAST).find(|class| SHAPES[*class].size & mask == 0)

@@ -84,8 +84,7 @@ use crate::untyped_cache::{CacheError, UntypedCache};
 /// KiB; a failing allocation anywhere takes those back.
 ///
 /// Objects have their own way back: what frees them (a [`SlabBox`], C's `free`, [`raw::free`](crate::raw::free)) finds the
-/// cache by their address. Only a sized free (`dealloc` of [`EbbMalloc`](crate::EbbMalloc), C's `free_sized`) must not be
-/// used; it may end the process.
+/// cache by their address.
 ///
 /// # The end
 ///

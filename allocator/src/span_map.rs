@@ -1,57 +1,24 @@
-//! From an address to what lies there: two loads.
+//! From an address to what lies there.
 //!
-//! The address space is cut in regions of 1 GiB. `ROOT` has a pointer for each; a region's table has two bytes for
-//! each 32 KiB slice, its *tag*: the size class or kind, and the node. One cache line of tags covers 1 MiB of heap.
-//! Behind the tags lie the descriptors of the slices (`slab`) and of the units (`arena`), reserved for the whole
-//! region and backed where it is used.
+//! Each slice of 32 KiB has a tag, which says what it is part of: mostly in the window (`window`).
+//!
+//! The address space is cut in regions of 1 GiB. `ROOT` has a pointer for each in which there is anything of ours: to the
+//! descriptors of the slices (`slab`) and of the units (`arena`), reserved for the whole region and backed where it is used.
+//! There are the tags, too, of a region that is not in the window.
 
 use core::cell::UnsafeCell;
-use core::ptr;
+use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize, Ordering};
 
 use crate::budget;
 use crate::config::{
-    ADDRESS_BITS, PAGE, REGION, REGION_SHIFT, REGION_SLICES, REGION_UNITS, ROW, SLICE, SLICE_SHIFT,
+    ADDRESS_BITS, PAGE, REGION, REGION_SHIFT, REGION_SLICES, REGION_UNITS, SLICE, SLICE_SHIFT,
     UNIT, UNIT_SLICES,
 };
 use crate::list::{Linked, Links};
 use crate::os;
 use crate::slab::{DESCRIPTOR, Slab, UNIT_METADATA};
-
-/// What lies in a slice: bits 0 to 6 a size class or one of the kinds here, bits 7 to 12 the node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub(crate) struct Tag(u16);
-
-impl Tag {
-    /// Nothing of ours.
-    pub(crate) const NONE: Self = Self(0);
-    /// Kind: the first slice of a span.
-    pub(crate) const SPAN: usize = 100;
-    /// Kind: a later slice of a span.
-    pub(crate) const SPAN_BODY: usize = 101;
-    /// Kind: a slab of an object cache.
-    pub(crate) const CACHE: usize = 102;
-
-    pub(crate) const fn new(node: usize, kind: usize) -> Self {
-        Self((node * ROW + kind) as u16)
-    }
-
-    /// The size class, or a kind.
-    pub(crate) fn kind(self) -> usize {
-        usize::from(self.0) % ROW
-    }
-
-    pub(crate) fn node(self) -> usize {
-        usize::from(self.0) / ROW
-    }
-
-    /// The index of its word in a CPU's table.
-    #[inline(always)]
-    pub(crate) fn word(self) -> usize {
-        usize::from(self.0)
-    }
-}
+use crate::window::{self, Tag};
 
 /// How a unit is backed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,16 +56,10 @@ impl Linked for Unit {
     }
 }
 
-/// Where the tags of a region begin, counted from the beginning of a page: there, and for the tags of 16 MiB, the tables of
-/// the CPUs have the words of second sheaves (`tables`). Each free reads a tag, and a processor takes a load from one place
-/// of a page for the store to the same place of another: with the tags at the beginning, where the words of small classes
-/// of every other CPU are, sh6bench's pattern took 1.1 times as long on those.
-pub(crate) const TAGS_AT: usize = ROW * size_of::<usize>();
-
 /// The tables of one region.
 #[repr(C, align(4096))]
 pub(crate) struct Region {
-    before: [u8; TAGS_AT],
+    /// Those of a region that is not in the window.
     tags: [AtomicU16; REGION_SLICES],
     units: [UnsafeCell<Unit>; REGION_UNITS],
     slabs: Slabs,
@@ -137,17 +98,16 @@ fn slice_index(address: usize) -> usize {
     (address >> SLICE_SHIFT) % REGION_SLICES
 }
 
-/// What lies at `address`; nothing where nothing of ours is near.
-#[inline(always)]
-pub(crate) fn find(address: usize) -> Option<Tag> {
-    // Relaxed: whoever frees an object got it from an allocation, which happened after the tag was written.
-    let tag = |region: &Region| region.tags[slice_index(address)].load(Ordering::Relaxed);
-    region(address).map(tag).map(Tag)
+/// The tags of `address`'s region, from its own on. Outside of the window it has to exist.
+fn tags(address: usize) -> Option<&'static [AtomicU16]> {
+    window::tags(address)
+        .or_else(|| region(address).map(|region| &region.tags[slice_index(address)..]))
 }
 
 /// What lies at `address`.
 pub(crate) fn tag(address: usize) -> Tag {
-    find(address).unwrap_or(Tag::NONE)
+    // Relaxed: whoever frees an object got it from an allocation, which happened after the tag was written.
+    tags(address).map_or(Tag::NONE, |tags| Tag::read(tags[0].load(Ordering::Relaxed)))
 }
 
 /// Makes the tables for the region of `address`. False when there is no memory.
@@ -158,6 +118,9 @@ pub(crate) fn ensure(address: usize) -> bool {
     // Relaxed: only a hint; the exchange below decides.
     if !slot.load(Ordering::Relaxed).is_null() {
         return true;
+    }
+    if !window::open(address) {
+        return false;
     }
     let Some(region) = os::map_aligned(size_of::<Region>(), PAGE) else {
         return false;
@@ -184,14 +147,11 @@ pub(crate) fn ensure(address: usize) -> bool {
 
 /// Marks `slices` slices from `address` on. Their region exists.
 pub(crate) fn set_tags(address: usize, slices: usize, head: Tag, body: Tag) {
-    let Some(region) = region(address) else {
-        return;
-    };
-    let first = slice_index(address);
-    for (offset, slot) in region.tags[first..first + slices].iter().enumerate() {
+    let Some(tags) = tags(address) else { return };
+    for (offset, slot) in tags[..slices].iter().enumerate() {
         let tag = if offset == 0 { head } else { body };
         // Relaxed: see `tag`.
-        slot.store(tag.0, Ordering::Relaxed);
+        slot.store(tag.written(), Ordering::Relaxed);
     }
 }
 
@@ -236,16 +196,15 @@ pub(crate) fn set_backs(start: usize, slices: usize) {
 
 /// The slab that an object with `tag` would be in. The caller holds the lock of the tag's class in the shard (or the home
 /// of the cache) that owns it, so that a slab which has that tag stays what it is.
-pub(crate) fn slab_of_object(expected: Tag, object: usize) -> Option<ptr::NonNull<Slab>> {
+pub(crate) fn slab_of_object(expected: Tag, object: usize) -> Option<NonNull<Slab>> {
     let (region, index) = (region(object)?, slice_index(object));
-    // Relaxed: see `tag`.
-    if region.tags[index].load(Ordering::Relaxed) != expected.0 {
+    if tag(object) != expected {
         return None;
     }
     let slabs = &region.slabs.0;
     // SAFETY: a descriptor in a region that exists; `back` does not change while the slab lives.
     let back = unsafe { (*slabs[index].slab.get()).back } as usize;
-    ptr::NonNull::new(slabs[index - back].slab.get())
+    NonNull::new(slabs[index - back].slab.get())
 }
 
 /// The descriptor of the unit of `address`, which is ours.
@@ -259,7 +218,7 @@ pub(crate) fn unit(address: usize) -> *mut Unit {
 /// Gives the descriptors of the slices of a wholly free unit back to the system. They read as zeros afterwards.
 pub(crate) fn discard_descriptors(unit_start: usize) {
     let first = slab_of_slice(unit_start).cast::<u8>();
-    if let Some(first) = ptr::NonNull::new(first) {
+    if let Some(first) = NonNull::new(first) {
         // SAFETY: the descriptors of one unit are whole pages, and no slice of it is in use. Failing is harmless.
         let _ = unsafe { os::discard(first, UNIT_METADATA) };
     }

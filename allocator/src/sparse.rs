@@ -15,7 +15,8 @@ use core::cmp::Reverse;
 
 use crate::object_cache::ObjectCache;
 use crate::slab::View;
-use crate::span_map::{self, Tag};
+use crate::span_map;
+use crate::window::Tag;
 
 /// Slabs that are looked at under the lock at once.
 const WINDOW: usize = 1024;

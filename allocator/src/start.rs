@@ -5,7 +5,7 @@
 //! [`init_from_environment`] earlier.
 
 use core::ffi::CStr;
-use core::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::budget;
 use crate::bytes;
@@ -22,8 +22,6 @@ use crate::write;
 
 /// Whether the tables are there.
 static STARTED: AtomicBool = AtomicBool::new(false);
-/// 1 once it is known that there is one node only.
-static ONE_NODE: AtomicU8 = AtomicU8::new(0);
 /// Whether the environment was read.
 static READ: AtomicBool = AtomicBool::new(false);
 
@@ -47,8 +45,6 @@ fn start() -> bool {
     if !tables::start(fallback) {
         return false;
     }
-    // Relaxed: only a short cut; who misses it takes the longer way.
-    ONE_NODE.store(u8::from(topology::machine().nodes == 1), Ordering::Relaxed);
     // Release: pairs with the Acquire in `ensure`.
     STARTED.store(true, Ordering::Release);
     true
@@ -72,13 +68,6 @@ fn read_topology() -> Topology {
         }
     });
     Topology::read(sysfs, &rules, policy)
-}
-
-/// Whether the machine is known to have one node.
-#[inline(always)]
-pub(crate) fn one_node() -> bool {
-    // Relaxed: see above.
-    ONE_NODE.load(Ordering::Relaxed) != 0
 }
 
 /// Reads the environment, once; further calls do nothing. Happens by itself before `main`.

@@ -18,8 +18,8 @@ use crate::lock::Lock;
 use crate::os::{self, NO_CPU, Rows, percpu};
 use crate::sheaf;
 use crate::size_class::{LAST, SHEAVES};
-use crate::span_map::Tag;
 use crate::topology;
+use crate::window::{self, Tag};
 
 /// Held while everything is made.
 pub(crate) static STARTING: Lock<()> = Lock::new(());
@@ -81,7 +81,7 @@ pub(crate) fn start(fallback: bool) -> bool {
         // Whoever is on no CPU, or on one that we were not told of.
         (0..NO_CPU).for_each(close_entry);
         (NO_CPU + machine.cpus..POP.entries.len()).for_each(close_entry);
-        percpu::start(&POP, &PUSH);
+        percpu::start(&POP, &PUSH, &window::start());
     }
     true
 }
@@ -226,8 +226,9 @@ mod tests {
     use super::*;
     use crate::config::SLICE;
     use crate::node;
-    use crate::span_map::{self, TAGS_AT};
+    use crate::span_map;
     use crate::start;
+    use crate::window::TAGS_AT;
 
     /// The kernel's number of the node that a page of ours lies on.
     fn node_of(address: usize) -> usize {

@@ -146,7 +146,7 @@ pub unsafe extern "C" fn ebb_cache_alloc_on_node(cache: *mut EbbCache, node: u32
 /// Frees an object, in the state that `construct` gives if there is one. NULL is allowed and does nothing. `errno` is kept.
 ///
 /// What is recognised as no object of this cache, or free already, ends the program with one line that says so. `free` and
-/// `ebb_free` do the same for an object of any cache; the sized forms must not be used.
+/// `ebb_free` do the same for an object of any cache.
 ///
 /// # Safety
 ///

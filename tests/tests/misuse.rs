@@ -52,12 +52,6 @@ fn dealloc(block: *mut u8, layout: Layout) {
     unsafe { EbbMalloc.dealloc(block, layout) };
 }
 
-/// Whether a free looks at the size it is told. With several nodes it must look where the block lies, which tells the size
-/// too: a wrong one does no harm.
-fn sizes_count() -> bool {
-    ebbmalloc::stats().known_nodes().len() == 1
-}
-
 /// Seen to fail with the comparison with the newest object left out of `cpus::free`, and with the tag not looked at when an
 /// object comes back to its slab.
 #[test]
@@ -85,19 +79,25 @@ fn rust_is_told_too() {
             });
             assert_eq!(words, nothing(block), "{size}");
         }
-        let layouts = [(100, 3000), (3000, 100), (1_000_000, 100)];
-        for (size, other) in layouts.into_iter().filter(|_| sizes_count()) {
+        // A wrong layout does no harm: where a block lies says what it is. (A second free is seen when
+        // the block comes back to its slab.)
+        for (size, other) in [(100, 3000), (3000, 100), (1_000_000, 100)] {
             let ((block, _), layout) = (block(size), Layout::from_size_align(other, 8).unwrap());
             let words = last_words(|| {
                 dealloc(block, layout);
                 ebbmalloc::purge();
+                dealloc(block, layout);
+                ebbmalloc::purge();
             });
-            assert_eq!(words, nothing(block), "{size} as {other}");
+            assert!(
+                words.contains("double free") || words == nothing(block),
+                "{words}"
+            );
         }
     });
 }
 
-/// Objects of caches: freed twice, as another cache's, from the middle, after their slab is gone, and by size. Seen to fail
+/// Objects of caches: freed twice, as another cache's, from the middle, and after their slab is gone. Seen to fail
 /// with the owner not looked at in `put`, and with the comparison with the newest object left out there.
 #[test]
 fn caches_are_told_too() {
@@ -153,13 +153,6 @@ fn caches_are_told_too() {
         unsafe { ebbmalloc::raw::free(theirs.as_ptr()) };
     });
     assert_eq!(by_any, double(theirs));
-    if sizes_count() {
-        let sized = last_words(|| {
-            dealloc(object.as_ptr(), layout);
-            ebbmalloc::purge();
-        });
-        assert_eq!(sized, nothing(object));
-    }
     for object in [held, object, third] {
         free(&cache, object);
     }

@@ -1,6 +1,10 @@
 //! The system's own limits: what it can never give is not asked of caches, what it can is; and nothing depends on calls
 //! that a sandbox forbids.
 
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use ebb_tests::fork::forked;
 use ebb_tests::{Block, Cache, MIB, in_both_modes, leave, patient};
 use ebbmalloc::raw;
@@ -55,13 +59,44 @@ fn no_cache_is_emptied_in_vain() {
 fn limit_addresses(bytes: usize) {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = statm.split(' ').next().unwrap().parse().unwrap();
-    let limit = (pages * 4096 + bytes) as libc::rlim_t;
+    limit(pages * 4096 + bytes).unwrap();
+}
+
+/// Seen to fail when there has to be a window of 1 TiB.
+#[test]
+fn a_process_may_have_few_addresses() {
+    for bytes in [1000 * MIB, 200 * MIB, 60 * MIB] {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "blocks_of_every_kind_come_and_go"]);
+        // SAFETY: a system call in the child, and nothing else.
+        unsafe { command.pre_exec(move || limit(bytes)) };
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("1 passed"), "{bytes} bytes: {said}");
+    }
+}
+
+/// The process may have so many bytes of addresses.
+fn limit(bytes: usize) -> io::Result<()> {
     let limit = libc::rlimit {
-        rlim_cur: limit,
-        rlim_max: limit,
+        rlim_cur: bytes as libc::rlim_t,
+        rlim_max: bytes as libc::rlim_t,
     };
     // SAFETY: a limit by reference.
-    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+    match unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// In a process of its own, see above, too.
+#[test]
+fn blocks_of_every_kind_come_and_go() {
+    for _ in 0..3 {
+        let sizes = (4..22).map(|shift| 1 << shift);
+        let blocks: Vec<_> = sizes.filter_map(Block::new).collect();
+        assert_eq!(blocks.len(), 18);
+    }
 }
 
 /// No budget, but a limit of the system's: caches are asked just so. Seen to fail with no walks where the budget lacks

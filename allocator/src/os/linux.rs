@@ -71,6 +71,41 @@ pub(crate) fn map_aligned(len: usize, align: usize) -> Option<NonNull<u8>> {
     Some(unsafe { start.add(before) })
 }
 
+/// `len` bytes of address space that read as zeros, a multiple of the page, at a multiple of it. They cost nothing until
+/// [`let_write`], not even where the system counts what could be written to, and are in no core dump.
+pub(crate) fn reserve(len: usize) -> Option<NonNull<u8>> {
+    let (access, kind) = (
+        libc::PROT_READ,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+    );
+    // SAFETY: a new mapping, of which nobody has the address.
+    let start = unsafe { libc::mmap(ptr::null_mut(), len, access, kind, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return None;
+    }
+    for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_DONTDUMP] {
+        // SAFETY: changes no byte. A wish.
+        unsafe { libc::madvise(start, len, advice) };
+    }
+    NonNull::new(start.cast())
+}
+
+/// Makes whole pages of what was reserved writable. False when the system refuses.
+///
+/// # Safety
+/// They are of a mapping from [`reserve`].
+#[must_use]
+pub(crate) unsafe fn let_write(start: NonNull<u8>, len: usize) -> bool {
+    // SAFETY: the caller's clause: nothing is taken away from anybody.
+    unsafe {
+        libc::mprotect(
+            start.as_ptr().cast(),
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+        ) == 0
+    }
+}
+
 /// Gives back what is not wanted of a new mapping of `room` bytes: all but `len` bytes behind the first `before`.
 fn trim(start: NonNull<u8>, room: usize, before: usize, len: usize) {
     // SAFETY: `before + len` is at most `room`.

@@ -13,7 +13,7 @@ mod text;
 mod thread;
 
 #[cfg(all(target_arch = "x86_64", target_env = "gnu"))]
-#[path = "percpu_x86_64.rs"]
+#[path = "percpu_x86_64/mod.rs"]
 pub(crate) mod percpu;
 
 #[cfg(not(all(target_arch = "x86_64", target_env = "gnu")))]
@@ -50,6 +50,26 @@ const QUIET: usize = QUIET_WORD * size_of::<usize>();
 
 const _: () = assert!(ROW * size_of::<usize>() == align_of::<Rows>());
 
+/// The addresses whose tags are in one piece (`span_map`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    /// The first address.
+    pub(crate) first: usize,
+    /// How many slices there are from there on.
+    pub(crate) slices: usize,
+    /// The address of the first one's tag: 16 bits each.
+    pub(crate) tags: usize,
+}
+
+impl Window {
+    /// None at all.
+    pub(crate) const NONE: Self = Self {
+        first: 0,
+        slices: 0,
+        tags: 0,
+    };
+}
+
 impl Rows {
     pub(crate) const fn new() -> Self {
         Self {
@@ -61,8 +81,8 @@ impl Rows {
 
 pub(crate) use linux::{
     KeepErrno, advise_huge, advise_small, at_exit, at_fork, cpu, discard, environment,
-    fence_all_cpus, fence_cpu, map, map_aligned, now_ns, physical_memory, prepare_fences,
-    read_file, remap, sleep_us, unmap, yield_now,
+    fence_all_cpus, fence_cpu, let_write, map, map_aligned, now_ns, physical_memory,
+    prepare_fences, read_file, remap, reserve, sleep_us, unmap, yield_now,
 };
 pub(crate) use numa::{
     NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, place_anywhere, prefer,

@@ -1,9 +1,9 @@
 //! No restartable sequences here: every operation fails, and the callers take their fallback.
 
-use super::Rows;
+use super::{Rows, Window};
 
 /// There is nothing to open.
-pub(crate) fn start(_: &'static Rows, _: &'static Rows) -> bool {
+pub(crate) fn start(_: &'static Rows, _: &'static Rows, _: &Window) -> bool {
     false
 }
 
@@ -31,5 +31,26 @@ pub(crate) fn peek(_: usize) -> usize {
 
 /// Never.
 pub(crate) fn exchange(_: usize, _: usize, _: usize) -> bool {
+    false
+}
+
+/// Where [`alloc`] goes on: always.
+pub(crate) trait Slow {
+    /// Any size.
+    extern "C" fn other(size: usize) -> *mut u8;
+
+    /// Never called.
+    extern "C" fn empty(class: usize) -> *mut u8;
+}
+
+/// What the slow path answers.
+#[inline(always)]
+pub(crate) fn alloc<S: Slow>(size: usize) -> *mut u8 {
+    S::other(size)
+}
+
+/// Never.
+#[inline(always)]
+pub(crate) fn free(_: usize) -> bool {
     false
 }
