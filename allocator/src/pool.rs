@@ -97,14 +97,15 @@ impl Pool {
         self.free * shape.size > THIN_LEAST && self.free > all - all / THIN_PART
     }
 
-    /// Takes objects from the fullest slabs that have any.
+    /// Takes objects from the fullest slabs that have any; they are written to the end of `out`, the first one last.
     pub(crate) fn take(&mut self, out: &mut [usize]) -> usize {
         let mut taken = 0;
         while taken < out.len() {
             let Some(slab) = self.partial.iter().find_map(List::first) else {
                 break;
             };
-            taken += self.slab(slab).take(&mut out[taken..]);
+            let room = out.len() - taken;
+            taken += self.slab(slab).take(&mut out[..room]);
             self.relist(slab);
         }
         self.free -= taken;

@@ -71,7 +71,7 @@ impl Node {
             .find_map(|other| other.pop_barn(class, SHAPES[class].sheaf))
     }
 
-    /// Takes objects from slabs, lowest address first. 0 when there is no memory.
+    /// Takes objects from slabs, to the end of `out`, lowest address last. 0 when there is no memory.
     pub(crate) fn take(&self, class: usize, out: &mut [usize]) -> usize {
         let near = self.near();
         match self.take_near(near, class, out) {
@@ -80,7 +80,7 @@ impl Node {
         }
     }
 
-    /// Takes objects from the near shard's slabs, lowest address first. 0 when they have none.
+    /// As [`Self::take`], from the near shard's slabs. 0 when they have none.
     fn take_near(&self, near: usize, class: usize, out: &mut [usize]) -> usize {
         self.take_from(self.shard(near), class, out)
     }

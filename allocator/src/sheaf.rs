@@ -129,13 +129,13 @@ impl Sheaf {
         self.slots[self.top] = object;
     }
 
-    /// Has an empty sheaf of `class` filled by `fill`, which writes objects into the front of a slice, lowest address
-    /// first, and says how many. They come out in the same order.
+    /// Has an empty sheaf of `class` filled by `fill`, which writes objects to the end of a slice, the first one last, and
+    /// says how many. The first one comes out first.
     pub(crate) fn fill(&mut self, class: usize, fill: impl FnOnce(&mut [usize]) -> usize) {
         let first = self.top + 1;
         let room = &mut self.slots[first..first + SHAPES[class].batch];
         let count = fill(room);
-        room[..count].reverse();
+        room.copy_within(room.len() - count.., 0);
         self.top += count;
     }
 

@@ -64,13 +64,13 @@ impl Shape {
         }
     }
 
-    /// Which object of its slab lies at `offset`; nothing when none begins there.
+    /// Which object of its slab lies at `offset`, which is inside the slab; nothing when none begins there.
     pub(crate) fn index(&self, offset: usize) -> Option<usize> {
-        if offset >= self.slices * SLICE {
-            return None;
-        }
-        let index = ((offset as u64 * self.reciprocal) >> RECIPROCAL_SHIFT) as usize;
-        (index * self.size == offset && index < self.capacity).then_some(index)
+        let product = offset as u64 * self.reciprocal;
+        // What is left over is as many times the reciprocal as bytes are, and a few.
+        let exact = product & ((1 << RECIPROCAL_SHIFT) - 1) < self.reciprocal;
+        let index = (product >> RECIPROCAL_SHIFT) as usize;
+        (exact && index < self.capacity).then_some(index)
     }
 }
 
@@ -185,13 +185,11 @@ mod tests {
         for shape in &SHAPES[1..=LAST] {
             assert!(shape.capacity * shape.size <= shape.slices * SLICE);
             assert!(shape.capacity <= SLICE / MIN_ALIGN);
-            for index in 0..shape.capacity {
-                let offset = index * shape.size;
-                assert_eq!(shape.index(offset), Some(index));
-                assert_eq!(shape.index(offset + 8), None);
-                assert_eq!(shape.index(offset + shape.size - 1), None);
+            for offset in 0..shape.slices * SLICE {
+                let (index, rest) = (offset / shape.size, offset % shape.size);
+                let is_object = rest == 0 && index < shape.capacity;
+                assert_eq!(shape.index(offset), is_object.then_some(index));
             }
-            assert_eq!(shape.index(shape.capacity * shape.size), None);
         }
     }
 

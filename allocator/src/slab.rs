@@ -135,24 +135,26 @@ impl Slab {
         view
     }
 
-    /// Takes free objects, lowest address first, until `out` is full or there are no more. How many.
+    /// Takes free objects, lowest address first, until `out` is full or there are no more; they are written to the end of
+    /// `out`, the first one last. How many.
     pub(crate) fn take(&mut self, out: &mut [usize]) -> usize {
         let size = SHAPES[self.class as usize].size;
-        let mut taken = 0;
+        let mut room = out.iter_mut().rev();
         let mut index = self.low as usize;
-        while taken < out.len() && index < WORDS {
+        while index < WORDS && room.len() > 0 {
+            let first = self.start + index * 64 * size;
             let mut word = self.bits[index];
-            while word != 0 && taken < out.len() {
-                let bit = word.trailing_zeros() as usize;
+            while word != 0
+                && let Some(slot) = room.next()
+            {
+                *slot = first + word.trailing_zeros() as usize * size;
                 word &= word - 1;
-                out[taken] = self.start + (index * 64 + bit) * size;
-                taken += 1;
             }
             self.bits[index] = word;
-            if word == 0 {
-                index += 1;
-            }
+            index += usize::from(word == 0);
         }
+        let left = room.len();
+        let taken = out.len() - left;
         self.low = index as u32;
         self.free -= taken as u32;
         taken
@@ -163,9 +165,9 @@ impl Slab {
     /// # Errors
     /// The object that cannot be taken back, and what is wrong with it; those before it were.
     pub(crate) fn put(&mut self, objects: &[usize]) -> Result<usize, (usize, Misuse)> {
-        let shape = &SHAPES[self.class as usize];
+        // A copy, which the compiler keeps in registers.
+        let shape = SHAPES[self.class as usize];
         let bytes = shape.slices * SLICE;
-        let mut low = self.low as usize;
         let mut count = 0;
         for object in objects {
             let offset = object.wrapping_sub(self.start);
@@ -173,15 +175,15 @@ impl Slab {
                 break;
             }
             let index = shape.index(offset).ok_or((*object, Misuse::NotAnObject))?;
-            let (word, bit) = (index / 64, 1_u64 << (index % 64));
-            if self.bits[word] & bit != 0 {
+            let (word, bit) = (&mut self.bits[index / 64 % WORDS], 1_u64 << (index % 64));
+            if *word & bit != 0 {
                 return Err((*object, Misuse::DoubleFree));
             }
-            self.bits[word] |= bit;
-            low = low.min(word);
+            *word |= bit;
             count += 1;
         }
-        self.low = low as u32;
+        // Not the lowest of them: that would cost more here than to look at a few words again.
+        self.low = 0;
         self.free += count as u32;
         Ok(count)
     }
@@ -231,11 +233,10 @@ mod tests {
             let mut out = vec![0; slab.capacity() + 1];
             assert_eq!(slab.take(&mut out), slab.capacity());
             assert_eq!(slab.free(), 0);
-            out.pop();
-            assert!(out.is_sorted());
+            assert_eq!(out.remove(0), 0, "written to the end");
+            assert!(out.iter().rev().is_sorted());
             let last = SLICE + slab.slices as usize * SLICE - shape.size;
             assert!(out.iter().all(|object| (SLICE..=last).contains(object)));
-            out.reverse();
             assert_eq!(slab.put(&out), Ok(out.len()));
             assert_eq!(slab.free(), slab.capacity());
         }
@@ -247,6 +248,7 @@ mod tests {
             let mut slab = slab(class);
             let mut out = vec![0; slab.capacity()];
             slab.take(&mut out);
+            out.reverse();
             let view = slab.view();
             assert_eq!(view.in_use, out.len());
             assert!(view.objects().eq(out.iter().copied()));
