@@ -19,8 +19,7 @@ use crate::cpus;
 use crate::drain;
 use crate::mapping;
 use crate::node::{self, Node};
-use crate::os::KeepErrno;
-use crate::os::percpu::{self, Slow};
+use crate::os::{KeepErrno, percpu};
 use crate::placement::{Placement, count};
 use crate::reclaim;
 use crate::size_class::{self, SHAPES};
@@ -35,20 +34,17 @@ pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
     if align > MIN_ALIGN {
         return alloc_aligned(size, align);
     }
-    percpu::alloc::<SlowPaths>(size)
+    alloc_here(size)
 }
 
-/// Where an allocation goes on whose size has no class of the fine ones, or whose CPU has nothing at hand.
-struct SlowPaths;
+crate::alloc_function! {
+    /// As [`alloc`], for blocks that need no more alignment than any.
+    fn alloc_here -> *mut u8
+}
 
-impl Slow for SlowPaths {
-    extern "C" fn other(size: usize) -> *mut u8 {
-        alloc_in(size_class::of(size), size, MIN_ALIGN)
-    }
-
-    extern "C" fn empty(class: usize) -> *mut u8 {
-        alloc_slow(class)
-    }
+/// Where an allocation goes on whose size has no class of the fine ones, or when there are no sequences yet.
+pub extern "C" fn alloc_other(size: usize) -> *mut u8 {
+    alloc_in(size_class::of(size), size, MIN_ALIGN)
 }
 
 /// As [`alloc`], out of its way.
@@ -70,9 +66,10 @@ fn alloc_in(class: Option<usize>, size: usize, align: usize) -> *mut u8 {
     ptr::with_exposed_provenance_mut(object)
 }
 
+/// Where an allocation goes on whose CPU has nothing at hand.
 #[cold]
 #[inline(never)]
-extern "C" fn alloc_slow(class: usize) -> *mut u8 {
+pub extern "C" fn alloc_slow(class: usize) -> *mut u8 {
     let errno = KeepErrno::new();
     let class = class.max(1);
     let object = start::ensure().then(|| reclaim::with_reclaim(None, &|| cpus::alloc(class)));

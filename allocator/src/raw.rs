@@ -9,6 +9,16 @@ use crate::numa;
 pub use crate::scope::{begin, end_mode, end_no_reclaim, end_no_shrinker};
 pub use crate::untyped_cache::UntypedCache;
 
+/// What [`alloc_function`](crate::alloc_function) needs of the allocator.
+#[doc(hidden)]
+pub mod entry {
+    pub use crate::heap::{alloc_other as other, alloc_slow as empty};
+    /// Offsets in what every operation reads.
+    pub const SIZES: usize = crate::os::percpu::OFFSETS[0];
+    /// See [`SIZES`].
+    pub const POP: usize = crate::os::percpu::OFFSETS[1];
+}
+
 /// A block of at least `size` bytes; null when there is no memory. A size of 0 gives a block like any other.
 #[inline]
 #[must_use]

@@ -10,10 +10,10 @@ use std::ffi::{c_int, c_void};
 
 use crate::{control, heap};
 
-/// `ebb_malloc`.
-#[unsafe(no_mangle)]
-extern "C" fn malloc(size: usize) -> *mut c_void {
-    heap::ebb_malloc(size)
+ebb::alloc_function! {
+    /// `ebb_malloc`, without a jump to it.
+    #[unsafe(no_mangle)]
+    fn malloc -> *mut c_void
 }
 
 /// `ebb_calloc`.

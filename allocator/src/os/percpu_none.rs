@@ -34,20 +34,20 @@ pub(crate) fn exchange(_: usize, _: usize, _: usize) -> bool {
     false
 }
 
-/// Where [`alloc`] goes on: always.
-pub(crate) trait Slow {
-    /// Any size.
-    extern "C" fn other(size: usize) -> *mut u8;
-
-    /// Never called.
-    extern "C" fn empty(class: usize) -> *mut u8;
+/// Defines a function of a size that gives what the slow path answers.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! alloc_function {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident -> $block:ty) => {
+        $(#[$attribute])*
+        $visibility extern "C" fn $name(size: usize) -> $block {
+            $crate::raw::entry::other(size).cast()
+        }
+    };
 }
 
-/// What the slow path answers.
-#[inline(always)]
-pub(crate) fn alloc<S: Slow>(size: usize) -> *mut u8 {
-    S::other(size)
-}
+/// Of no use here.
+pub(crate) const OFFSETS: [usize; 2] = [0; 2];
 
 /// Never.
 #[inline(always)]

@@ -1,55 +1,57 @@
 //! The two sequences that nearly every allocation and every free consists of.
 
-use core::arch::{asm, naked_asm};
+use core::arch::asm;
 
-use super::{FIRST, POP, PUSH, SIZES, SLICE_SHIFT, SLICES, TAGS, descriptor, restart};
+use super::{FIRST, POP, PUSH, SIZES, SLICE_SHIFT, SLICES, TAGS};
 use crate::config::MIN_ALIGN;
+use crate::{descriptor, restart};
 
-/// Where [`alloc`] goes on when it cannot answer.
-pub(crate) trait Slow {
-    /// The size has no class of the fine ones, or there are no sequences.
-    extern "C" fn other(size: usize) -> *mut u8;
-
-    /// This CPU's sheaf of the size's class is empty.
-    extern "C" fn empty(class: usize) -> *mut u8;
-}
-
-/// A block of at least `size` bytes from this CPU's sheaf, or what the slow path answers. Of no bytes too: class 0 never has any.
+/// Defines a function of a size that gives a block from this CPU's sheaf for that, or what the slow path answers
+/// (`raw::entry`). For no bytes too: class 0 never has any.
 ///
-/// Written as a whole, since the language has no way yet to leave a sequence by a jump and with a result: each allocation would
-/// test twice whether it has an object.
-#[unsafe(naked)]
-pub(crate) extern "C" fn alloc<S: Slow>(size: usize) -> *mut u8 {
-    naked_asm!(
-        "cmp rdi, qword ptr [rip + ebb_hot + {sizes}]",
-        "jae {other}",
-        "add rdi, {align} - 1",
-        "shr rdi, {shift}",
-        descriptor!(),
-        "66:",
-        "mov rax, qword ptr [rip + ebb_hot]",
-        "lea rcx, [rip + 77b]",
-        "mov qword ptr fs:[rax + 8], rcx",
-        "22:",
-        "movsxd rcx, dword ptr fs:[rax + 4]",
-        "mov rdx, qword ptr [rip + ebb_hot + {pop}]",
-        "mov rdx, qword ptr [rdx + 8*rcx]",
-        "mov rcx, qword ptr [rdx + 8*rdi]",
-        "mov rax, qword ptr [rcx]",
-        "test rax, rax",
-        "je {empty}",
-        "sub qword ptr [rdx + 8*rdi], 8",
-        "33:",
-        "ret",
-        restart!(),
-        other = sym S::other,
-        empty = sym S::empty,
-        sizes = const SIZES,
-        pop = const POP,
-        align = const MIN_ALIGN,
-        shift = const MIN_ALIGN.trailing_zeros(),
-    );
+/// Written as a whole, since the language has no way yet to leave a sequence by a jump and with a result: each allocation
+/// would test twice whether it has an object. And a macro, since C's `malloc` would be a jump to such a function.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! alloc_function {
+    ($(#[$attribute:meta])* $visibility:vis fn $name:ident -> $block:ty) => {
+        $(#[$attribute])*
+        #[unsafe(naked)]
+        $visibility extern "C" fn $name(size: usize) -> $block {
+            ::core::arch::naked_asm!(
+                "cmp rdi, qword ptr [rip + ebb_hot + {sizes}]",
+                "jae {other}",
+                "add rdi, 15",
+                "shr rdi, 4",
+                $crate::descriptor!(),
+                "66:",
+                "mov rax, qword ptr [rip + ebb_hot]",
+                "lea rcx, [rip + 77b]",
+                "mov qword ptr fs:[rax + 8], rcx",
+                "22:",
+                "movsxd rcx, dword ptr fs:[rax + 4]",
+                "mov rdx, qword ptr [rip + ebb_hot + {pop}]",
+                "mov rdx, qword ptr [rdx + 8*rcx]",
+                "mov rcx, qword ptr [rdx + 8*rdi]",
+                "mov rax, qword ptr [rcx]",
+                "test rax, rax",
+                "je {empty}",
+                "sub qword ptr [rdx + 8*rdi], 8",
+                "33:",
+                "ret",
+                $crate::restart!(),
+                other = sym $crate::raw::entry::other,
+                empty = sym $crate::raw::entry::empty,
+                sizes = const $crate::raw::entry::SIZES,
+                pop = const $crate::raw::entry::POP,
+            )
+        }
+    };
 }
+
+/// Where `sizes` and `pop` are, for [`alloc_function`].
+pub(crate) const OFFSETS: [usize; 2] = [SIZES, POP];
+const _: () = assert!(MIN_ALIGN == 16, "in `alloc_function`, too");
 
 /// Puts an object into this CPU's sheaf for its tag; false when that is full, has the object on top already, or is not to
 /// be used here, and for whatever else is not such an object.

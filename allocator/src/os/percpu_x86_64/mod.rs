@@ -48,7 +48,7 @@ use crate::config::{MAX_FINE, SLICE_SHIFT};
 mod fast;
 mod words;
 
-pub(crate) use fast::{Slow, alloc, free};
+pub(crate) use fast::{OFFSETS, free};
 pub(crate) use words::{exchange, peek, pop, push};
 
 /// What every operation reads. Constant after start, alone on its cache line, whose place is [`QUIET`].
@@ -80,6 +80,8 @@ const _: () = assert!(offset_of!(Hot, rseq) == 0 && size_of::<Hot>() <= 64);
 
 /// What the kernel has to know of a sequence: it begins at label 22, its commit ends at 33, and it is sent back by 44. In a
 /// section of its own, of which label 77 is the place.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! descriptor {
     () => {
         concat!(
@@ -94,6 +96,8 @@ macro_rules! descriptor {
 }
 
 /// Where a sequence goes on that was interrupted: at label 66. In front is what the kernel wants to see there.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! restart {
     () => {
         concat!(
@@ -106,8 +110,6 @@ macro_rules! restart {
         )
     };
 }
-
-use {descriptor, restart};
 
 global_asm!(
     ".pushsection .data.ebb_hot, \"aw\", @progbits",

@@ -2,7 +2,8 @@
 
 use core::arch::asm;
 
-use super::{POP, PUSH, descriptor, restart};
+use super::{POP, PUSH};
+use crate::{descriptor, restart};
 
 /// Takes an object of `class` from this CPU's sheaf; 0 when it has none, or this thread has no fast path.
 #[inline]
