@@ -113,7 +113,7 @@ mod tests {
     use super::*;
     use crate::config::SLICE;
     use crate::size_class::{LAST, SHAPES};
-    use crate::{os, start};
+    use crate::{os, shard, start};
 
     /// Seen to fail when no class is looked at, when one sheaf stays, and when always the same class is looked at.
     #[test]
@@ -123,6 +123,7 @@ mod tests {
         // More than the barns hold, by far.
         const SLABS: usize = 100;
         assert!(start::ensure());
+        let _barns = shard::BARNS.lock();
         let (cpu, all) = (os::cpu(), os::affinity().unwrap());
         os::run_on(&all.only(|other| other == cpu).unwrap());
         let home = Place::here().home();

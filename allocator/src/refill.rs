@@ -151,7 +151,7 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{node, os, start, topology};
+    use crate::{node, os, shard, start, topology};
 
     /// Two CPUs that have different shards of one node, which is given too; nothing on a machine without.
     fn two_cpus() -> Option<(&'static Node, usize, usize)> {
@@ -239,6 +239,7 @@ mod tests {
         let Some((node, first, second)) = two_cpus() else {
             return;
         };
+        let _barns = shard::BARNS.lock();
         let full = || {
             let mut sheaf = node.empty(CLASS).unwrap();
             let near = topology::machine().shard_of(os::cpu());

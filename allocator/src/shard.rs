@@ -171,6 +171,10 @@ fn sheaf_bytes(class: usize) -> usize {
     SHAPES[class].size * SHAPES[class].sheaf
 }
 
+/// Held by tests that fill barns: those of one shard have a limit in common.
+#[cfg(test)]
+pub(crate) static BARNS: Lock<()> = Lock::new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
