@@ -55,7 +55,7 @@
 //! # The picture
 //!
 //! ```text
-//!  alloc(size)                                     free(ptr)        
+//!  alloc(size)                                     free(ptr)
 //!     │  size -> class                                │  address -> class, node (window, one load)
 //!  ┌──▼──────────────────────────────────────────────▼──┐
 //!  │ cpus     a sheaf per CPU and class, popped and      │  restartable sequences (os::percpu): no lock,

@@ -50,7 +50,7 @@ const QUIET: usize = QUIET_WORD * size_of::<usize>();
 
 const _: () = assert!(ROW * size_of::<usize>() == align_of::<Rows>());
 
-/// The addresses whose tags are in one piece (`span_map`).
+/// The addresses whose tags are in one piece (`window`).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
     /// The first address.

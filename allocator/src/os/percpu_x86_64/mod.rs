@@ -8,7 +8,7 @@
 //! # What the sequences see
 //!
 //! `HOT.pop[cpu]` and `HOT.push[cpu]` are the addresses of two rows of words; a word is the address of the top slot
-//! of a sheaf (`sheaf`). `pop` takes a class, `push` and the rest a tag (class and node, `span_map`). The number of the
+//! of a sheaf (`sheaf`). `pop` takes a class, `push` and the rest a tag (class and node, `window`). The number of the
 //! CPU is not checked: there is an entry for every number that the kernel gives, and two in front, for the numbers -1
 //! and -2 of a thread whose area the kernel does not know. Their rows have no sheaves.
 //!
@@ -35,7 +35,8 @@
 //! them in any case goes the slow way; and `HOT.rseq`, the place of the thread's area, is 0, by which the slow path sees it.
 //! `start` sets these three last, and the sequences read them first.
 //!
-//! No `lock` prefix, no fence: the commit is a plain store, ordered by x86-64 after those before it.
+//! No `lock` prefix, no fence: the commit is a plain store, or one instruction that lowers the word where it lies, ordered by
+//! x86-64 after the stores before it.
 
 use core::arch::{asm, global_asm};
 use core::mem::offset_of;
