@@ -207,6 +207,20 @@ mod tests {
         node.put(CLASS, &mut [a]);
     }
 
+    /// Seen to fail with the tag not looked at.
+    #[test]
+    fn what_is_put_back_must_be_of_the_class() {
+        const CLASS: usize = 56;
+        assert!(start::ensure());
+        let node = node::node(topology::machine().home_of(os::cpu()));
+        let mut one = [0];
+        assert_eq!(node.take(CLASS, &mut one), 1);
+        let slab = |class| span_map::slab_of_object(Tag::new(node.number(), class), one[0]);
+        assert!(slab(CLASS).is_some());
+        assert!(slab(CLASS + 1).is_none());
+        node.put(CLASS, &mut one);
+    }
+
     /// Tells something on machines with two CPUs. Seen to fail when others are not moved to the front, and when all go where
     /// the first one does.
     #[test]

@@ -52,8 +52,7 @@ fn dealloc(block: *mut u8, layout: Layout) {
     unsafe { EbbMalloc.dealloc(block, layout) };
 }
 
-/// Seen to fail with the comparison with the newest object left out of `cpus::free`, and with the tag not looked at when an
-/// object comes back to its slab.
+/// Seen to fail with the comparison with the newest object left out of `cpus::free`.
 #[test]
 fn rust_is_told_too() {
     in_both_modes("rust_is_told_too", || {
