@@ -13,10 +13,11 @@ pub use crate::untyped_cache::UntypedCache;
 #[doc(hidden)]
 pub mod entry {
     pub use crate::heap::{alloc_other as other, alloc_slow as empty};
-    /// Offsets in what every operation reads.
-    pub const SIZES: usize = crate::os::percpu::OFFSETS[0];
-    /// See [`SIZES`].
-    pub const POP: usize = crate::os::percpu::OFFSETS[1];
+    use crate::os::percpu;
+    /// An offset in what every operation reads.
+    pub const SIZES: usize = percpu::SIZES;
+    /// Another.
+    pub const POP: usize = percpu::POP;
 }
 
 /// A block of at least `size` bytes; null when there is no memory. A size of 0 gives a block like any other.

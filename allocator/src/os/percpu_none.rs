@@ -46,8 +46,10 @@ macro_rules! alloc_function {
     };
 }
 
-/// Of no use here.
-pub(crate) const OFFSETS: [usize; 2] = [0; 2];
+/// Of no use here, and so is [`POP`].
+pub(crate) const SIZES: usize = 0;
+/// See [`SIZES`].
+pub(crate) const POP: usize = 0;
 
 /// Never.
 #[inline(always)]

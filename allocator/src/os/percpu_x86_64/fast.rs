@@ -2,8 +2,8 @@
 
 use core::arch::asm;
 
-use super::{FIRST, POP, PUSH, SIZES, SLICE_SHIFT, SLICES, TAGS};
-use crate::config::MIN_ALIGN;
+use super::{FIRST, PUSH, SLICES, TAGS};
+use crate::config::{MIN_ALIGN, SLICE_SHIFT};
 use crate::{descriptor, restart};
 
 /// Defines a function of a size that gives a block from this CPU's sheaf for that, or what the slow path answers
@@ -49,8 +49,6 @@ macro_rules! alloc_function {
     };
 }
 
-/// Where `sizes` and `pop` are, for [`alloc_function`].
-pub(crate) const OFFSETS: [usize; 2] = [SIZES, POP];
 const _: () = assert!(MIN_ALIGN == 16, "in `alloc_function`, too");
 
 /// Puts an object into this CPU's sheaf for its tag; false when that is full, has the object on top already, or is not to

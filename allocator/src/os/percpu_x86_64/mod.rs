@@ -44,12 +44,12 @@ use core::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 
 use super::thread::affinity;
 use super::{NO_CPU, QUIET, Rows, Window};
-use crate::config::{MAX_FINE, SLICE_SHIFT};
+use crate::config::MAX_FINE;
 
 mod fast;
 mod words;
 
-pub(crate) use fast::{OFFSETS, free};
+pub(crate) use fast::free;
 pub(crate) use words::{exchange, peek, pop, push};
 
 /// What every operation reads. Constant after start, alone on its cache line, whose place is [`QUIET`].
@@ -71,9 +71,9 @@ struct Hot {
 }
 
 /// Offsets in [`Hot`], for the sequences.
-const POP: usize = offset_of!(Hot, pop);
+pub(crate) const POP: usize = offset_of!(Hot, pop);
 const PUSH: usize = offset_of!(Hot, push);
-const SIZES: usize = offset_of!(Hot, sizes);
+pub(crate) const SIZES: usize = offset_of!(Hot, sizes);
 const FIRST: usize = offset_of!(Hot, first);
 const SLICES: usize = offset_of!(Hot, slices);
 const TAGS: usize = offset_of!(Hot, tags);
