@@ -48,6 +48,11 @@ unsafe impl GlobalAlloc for EbbMalloc {
         if old.is_some() && old == size_class::of_layout(size, align) {
             return block;
         }
+        if old.is_some() && size > layout.size() {
+            // It will not fit, so nobody need look at the address.
+            // SAFETY: the caller's clause; the smaller of both sizes.
+            return unsafe { heap::move_to(block, layout.size(), size, align) };
+        }
         // SAFETY: the caller's clause.
         unsafe { heap::realloc(block, size, align) }
     }

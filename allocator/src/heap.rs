@@ -14,7 +14,7 @@
 use core::ptr::{self, NonNull};
 
 use crate::cache_traffic;
-use crate::config::{MAX_SIZE, MAX_SPAN, MIN_ALIGN, PAGE, SLICE};
+use crate::config::{MAX_FINE, MAX_SIZE, MAX_SPAN, MIN_ALIGN, PAGE, SLICE};
 use crate::cpus;
 use crate::drain;
 use crate::mapping;
@@ -34,15 +34,24 @@ pub(crate) fn alloc(size: usize, align: usize) -> *mut u8 {
     if align > MIN_ALIGN {
         return alloc_aligned(size, align);
     }
-    alloc_here(size)
+    if size > MAX_FINE {
+        return alloc_other(size);
+    }
+    alloc_of(size.div_ceil(MIN_ALIGN))
 }
 
-crate::alloc_function! {
-    /// As [`alloc`], for blocks that need no more alignment than any.
-    fn alloc_here -> *mut u8
+/// A block of a size class.
+#[inline(always)]
+fn alloc_of(class: usize) -> *mut u8 {
+    let object = percpu::pop(class);
+    if object.is_null() {
+        return alloc_slow(class);
+    }
+    object
 }
 
 /// Where an allocation goes on whose size has no class of the fine ones, or when there are no sequences yet.
+#[inline(never)]
 pub extern "C" fn alloc_other(size: usize) -> *mut u8 {
     alloc_in(size_class::of(size), size, MIN_ALIGN)
 }
@@ -56,14 +65,10 @@ extern "C" fn alloc_aligned(size: usize, align: usize) -> *mut u8 {
 /// As [`alloc`], in its size class if there is one.
 #[inline(always)]
 fn alloc_in(class: Option<usize>, size: usize, align: usize) -> *mut u8 {
-    let Some(class) = class else {
-        return alloc_large(size, align);
-    };
-    let object = percpu::pop(class);
-    if object == 0 {
-        return alloc_slow(class);
+    match class {
+        Some(class) => alloc_of(class),
+        None => alloc_large(size, align),
     }
-    ptr::with_exposed_provenance_mut(object)
 }
 
 /// Where an allocation goes on whose CPU has nothing at hand.
@@ -272,10 +277,25 @@ unsafe extern "C" fn resize(block: *mut u8, old: usize, size: usize, align: usiz
         let moved = reclaim::with_reclaim(None, &|| mapping::resize(block.addr(), size));
         return answer(errno, moved);
     }
+    // SAFETY: the caller's clause.
+    unsafe { move_to(block, old.min(size), size, align) }
+}
+
+/// As [`realloc`], by a new block into which `keep` bytes are copied.
+///
+/// # Safety
+/// As for `realloc`; both blocks have at least `keep` bytes.
+#[inline(never)]
+pub(crate) unsafe extern "C" fn move_to(
+    block: *mut u8,
+    keep: usize,
+    size: usize,
+    align: usize,
+) -> *mut u8 {
     let new = alloc(size, align);
     if !new.is_null() {
         // SAFETY: both have that many bytes, and a new block overlaps none in use.
-        unsafe { ptr::copy_nonoverlapping(block, new, old.min(size)) };
+        unsafe { ptr::copy_nonoverlapping(block, new, keep) };
         // SAFETY: the caller's clause: used no more.
         unsafe { free(block) };
     }

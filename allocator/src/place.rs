@@ -70,7 +70,7 @@ impl Place {
 
     pub(crate) fn pop(self, tag: Tag) -> usize {
         match self {
-            Self::Cpu => percpu::pop(tag.kind()),
+            Self::Cpu => percpu::pop(tag.kind()).expose_provenance(),
             Self::Fallback(table) => {
                 let table = table.lock();
                 let word = table.word(tag.word());

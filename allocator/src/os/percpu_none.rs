@@ -14,8 +14,8 @@ pub(crate) fn cpu() -> Option<usize> {
 
 /// Nothing.
 #[inline(always)]
-pub(crate) fn pop(_: usize) -> usize {
-    0
+pub(crate) fn pop(_: usize) -> *mut u8 {
+    core::ptr::null_mut()
 }
 
 /// Never.

@@ -1,4 +1,5 @@
-//! The two sequences that nearly every allocation and every free consists of.
+//! What nearly every free consists of, and every allocation from C. (Those from Rust, whose class the compiler often knows,
+//! begin with `words::pop`.)
 
 use core::arch::asm;
 

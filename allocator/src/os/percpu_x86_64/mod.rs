@@ -21,8 +21,8 @@
 //! A sheaf's lowest slot in use holds 0, and a sheaf ends at a multiple of 2 KiB, so "empty" and "full" are read off
 //! the top itself. A class without a sheaf points at a dummy that is both.
 //!
-//! `fast` has these two as every allocation and free runs them, from the size and from the address; `words` has them as
-//! the slow path does, and what else it needs.
+//! `fast` has these two from the size, as a function of its own, and from the address; `words` has them for a class or a
+//! tag that is known, and what else the slow path needs.
 //!
 //! # Stopping a CPU
 //!

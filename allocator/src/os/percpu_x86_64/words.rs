@@ -1,14 +1,15 @@
-//! Restartable sequences for the slow path, which has a class or a tag already. Each can be called at any time.
+//! Restartable sequences for those who have a class or a tag already: the slow path, and allocations from Rust. Each can be
+//! called at any time.
 
 use core::arch::asm;
 
 use super::{POP, PUSH};
 use crate::{descriptor, restart};
 
-/// Takes an object of `class` from this CPU's sheaf; 0 when it has none, or this thread has no fast path.
-#[inline]
-pub(crate) fn pop(class: usize) -> usize {
-    let object: usize;
+/// Takes an object of `class` from this CPU's sheaf; null when it has none, or this thread has no fast path.
+#[inline(always)]
+pub(crate) fn pop(class: usize) -> *mut u8 {
+    let object: *mut u8;
     // SAFETY: a sequence as in the head: `class` is inside the row, the row's words are tops of sheaves, and the
     // only store is to this CPU's word.
     unsafe {
