@@ -9,9 +9,10 @@
 //!    satisfied. The last walk is exhaustive: no request fails while reclaimable memory would satisfy it. Leaders begin
 //!    at their own nodes and behind each other's last shrinker, and pass over those that are busy.
 //! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end.
-//! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is progress, which is bytes
-//!    and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. While a shrinker is passed over
-//!    because another thread is in it, which may have lost its CPU, [`BUSY_NS`] without progress, if that is longer.
+//! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is
+//!    progress, which is bytes and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. While a
+//!    shrinker is passed over because another thread is in it, which may have lost its CPU, without progress for its deadline
+//!    and a tenth of a second at least ([`Round::patience`]).
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
 //! 7. Report (`report`), and fail.
 //!
@@ -41,9 +42,6 @@ use crate::torture;
 
 /// Rounds without progress before a request fails although a shrinker was busy.
 const ROUNDS: u32 = 16;
-
-/// How long a request goes on without progress while another thread is in a shrinker, in nanoseconds.
-const BUSY_NS: u64 = 100_000_000;
 
 /// How long a request may reclaim, in nanoseconds.
 const LIMIT_NS: u64 = 10_000_000_000;
@@ -189,7 +187,7 @@ fn lead(search: &Search<'_>) -> Option<usize> {
         if search.request.credit() > held {
             (fruitless, since) = (0, os::now_ns());
         }
-        let patient = last.passed_over() && os::now_ns() < since + BUSY_NS;
+        let patient = os::now_ns() < since.saturating_add(last.patience());
         let tired = fruitless > ROUNDS && !patient;
         let nothing = !last.freed && !last.busy;
         let once = search.mode == Some(Mode::NoRetry);

@@ -165,7 +165,7 @@ impl<'a> Walker<'a> {
                     Ok(_) => {}
                     Err(Refusal::Absent) => {}
                     Err(Refusal::Busy) => {
-                        self.report.skipped_busy += 1;
+                        self.report.pass_over(record.deadline());
                         record.was_busy();
                     }
                 }
