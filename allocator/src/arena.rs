@@ -19,15 +19,18 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::account::Account;
 use crate::budget;
-use crate::config::{CHUNKS, DENSE, PAGE, SLICE, SMALL_PAGES, UNIT};
+use crate::chunk;
+use crate::config::{DENSE, SLICE, SMALL_PAGES, UNIT};
+use crate::idle::Idle;
 use crate::keep;
+use crate::limits;
 use crate::lock::Lock;
-use crate::os;
+use crate::request;
 use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Pages, Unit};
 use crate::tide::Tide;
 use crate::topology;
-use crate::units::{ALL, Units, find_run, run_at};
+use crate::units::{ALL, Units, run_at};
 
 /// A run of slices that was handed out.
 #[derive(Debug)]
@@ -85,16 +88,14 @@ impl Arena {
     /// Takes a run of `slices` that begins at a multiple of `grain` slices, a power of two; with room to find that in it is at
     /// most a unit. Nothing when the budget or the system says no. `node` is where new memory is placed.
     pub(crate) fn alloc(&self, slices: usize, grain: usize, node: usize) -> Option<Span> {
-        let wide = slices + grain - 1;
         loop {
-            let found = self.units.lock().find(wide);
-            // Found and looked at under two locks; `take` looks again.
-            if found.is_none() && !self.grow(node) {
-                return None;
-            }
             let mut units = self.units.lock();
-            if let Some(unit) = units.find(wide) {
-                return self.take(&mut units, unit, slices, grain);
+            if let Some((unit, run)) = units.find_room(slices, grain) {
+                return self.take(&mut units, unit, run);
+            }
+            drop(units);
+            if !self.grow(node) {
+                return None;
             }
         }
     }
@@ -105,23 +106,12 @@ impl Arena {
         self.runs_seen.swap(runs, Ordering::Relaxed) == runs
     }
 
-    /// Takes a run from `unit`, which has it, if the budget allows.
-    fn take(
-        &self,
-        units: &mut Units,
-        unit: NonNull<Unit>,
-        slices: usize,
-        grain: usize,
-    ) -> Option<Span> {
+    /// Takes a run from `unit`, where it is free, if the budget allows.
+    fn take(&self, units: &mut Units, unit: NonNull<Unit>, run: u64) -> Option<Span> {
         let here = units.get(unit);
-        let wide = slices + grain - 1;
-        let warm = find_run(here.free & here.committed, wide);
-        let room = warm.or_else(|| find_run(here.free, wide))?;
-        let first = (room.trailing_zeros() as usize).next_multiple_of(grain);
-        let run = run_at(first, slices);
         let added = self.commit(here, run)?;
         let span = Span {
-            start: here.start + first * SLICE,
+            start: here.start + run.trailing_zeros() as usize * SLICE,
             zeroed: run & here.dirty == 0,
         };
         here.free &= !run;
@@ -134,7 +124,8 @@ impl Arena {
         self.runs.fetch_add(1, Ordering::Relaxed);
         self.committed.fetch_add(added, Ordering::Relaxed);
         self.idle.fetch_add(added, Ordering::Relaxed);
-        self.idle.fetch_sub(slices * SLICE, Ordering::Relaxed);
+        let bytes = run.count_ones() as usize * SLICE;
+        self.idle.fetch_sub(bytes, Ordering::Relaxed);
         Some(span)
     }
 
@@ -148,7 +139,7 @@ impl Arena {
                 unit.committed = ALL;
                 return Some(UNIT);
             }
-            shrink_pages(unit);
+            chunk::shrink_pages(unit);
         }
         let added = (run & !unit.committed).count_ones() as usize * SLICE;
         if !budget::charge_on(&self.account, added, metadata) {
@@ -173,7 +164,7 @@ impl Arena {
         drop(units);
         // Relaxed: see `usage`.
         self.elsewhere.store(elsewhere, Ordering::Relaxed);
-        if budget::reclaiming() {
+        if request::reclaiming() {
             self.purge(0);
         } else {
             let limit = self.limit();
@@ -204,87 +195,46 @@ impl Arena {
         self.tide.ebb(self.purge(keep));
     }
 
-    /// Purges idle units until at most `keep` bytes are free and committed. How many bytes.
+    /// Purges idle slices until at most `keep` bytes are free and committed, whole units first. How many bytes.
     pub(crate) fn purge(&self, keep: usize) -> usize {
         let mut purged = 0;
         // Relaxed: see `usage`.
         while self.idle.load(Ordering::Relaxed) > keep {
-            let mut units = self.units.lock();
-            let Some(unit) = units.warmest() else { break };
-            let here = units.get(unit);
-            let whole = here.free == ALL;
-            let taken = if whole {
-                ALL
-            } else {
-                here.free & here.committed
+            let Some(idle) = Idle::take(&mut self.units.lock()) else {
+                break;
             };
-            let paid = here.free & here.committed;
-            if !whole {
-                shrink_pages(here);
-            }
-            here.free &= !taken;
-            units.relist(unit);
-            let start = units.get(unit).start;
-            drop(units);
-            if !self.purge_taken(unit, start, taken, paid) {
+            if !self.purge_taken(&idle) {
                 break;
             }
-            purged += paid.count_ones() as usize * SLICE;
+            purged += idle.bytes();
         }
         purged
     }
 
-    /// Purges the `paid` slices of a unit whose `taken` slices are marked as handed out, and frees them again. Whether
-    /// the system did it.
-    fn purge_taken(&self, unit: NonNull<Unit>, start: usize, taken: u64, paid: u64) -> bool {
-        let purged = discard_runs(start, paid);
-        let whole = taken == ALL && purged;
-        if whole {
-            span_map::discard_descriptors(start);
-        }
+    /// Whether the system took their memory.
+    fn purge_taken(&self, idle: &Idle) -> bool {
+        let discarded = idle.discard();
         let mut units = self.units.lock();
-        let here = units.get(unit);
-        here.free |= taken;
-        if purged {
-            here.committed &= !paid;
-            here.dirty &= !paid;
-        }
-        if whole && here.pages == Pages::Shrunk {
-            here.pages = Pages::Huge;
-            os::advise_huge(at(here.start), UNIT);
-        }
-        units.relist(unit);
-        if purged {
-            let bytes = paid.count_ones() as usize * SLICE;
-            // Relaxed: see `usage`.
-            self.committed.fetch_sub(bytes, Ordering::Relaxed);
-            self.idle.fetch_sub(bytes, Ordering::Relaxed);
+        idle.put_back(&mut units, discarded);
+        if discarded {
+            // Relaxed: see `usage`. Under the lock, so that it never falls below zero.
+            self.committed.fetch_sub(idle.bytes(), Ordering::Relaxed);
+            self.idle.fetch_sub(idle.bytes(), Ordering::Relaxed);
             drop(units);
-            let metadata = if whole { UNIT_METADATA } else { 0 };
-            budget::release_on(&self.account, bytes, metadata);
+            let metadata = if idle.is_whole() { UNIT_METADATA } else { 0 };
+            budget::release_on(&self.account, idle.bytes(), metadata);
         }
-        purged
+        discarded
     }
 
-    /// Reserves a chunk of address space and adds its units. False when the system has none.
+    /// Adds the units of a new chunk. False when the system has no address space.
     fn grow(&self, node: usize) -> bool {
-        let chunk = CHUNKS
-            .iter()
-            .find_map(|len| Some((os::map_aligned(*len, *len)?, *len)));
-        let Some((start, len)) = chunk else {
+        let policy = topology::machine().policy();
+        let Some((start, len)) = chunk::reserve(node) else {
             return false;
         };
-        if !span_map::ensure(start.addr().get()) {
-            // SAFETY: ours, and nobody has seen it.
-            unsafe { os::unmap(start, len) };
-            return false;
-        }
-        let policy = topology::machine().policy();
-        topology::machine().place(start, len, node);
-        let descriptors = at(span_map::slab_of_slice(start.addr().get()).addr());
-        topology::machine().place(descriptors, len / UNIT * UNIT_METADATA, node);
         let small = self.small_pages(len);
-        os::advise_huge(at(start.addr().get() + small), len - small);
+        chunk::huge_pages(start + small, len - small);
         let mut units = self.units.lock();
         // The lowest address on top.
         for offset in (0..len).step_by(UNIT).rev() {
@@ -293,11 +243,11 @@ impl Arena {
             } else {
                 Pages::Huge
             };
-            units.add(start.addr().get() + offset, pages);
+            units.add(start + offset, pages);
         }
         if topology::machine().policy() != policy {
             // Perhaps too late for whoever has changed it to see these.
-            topology::machine().place_again(start, len, node);
+            chunk::place_again(start, len, node);
         }
         true
     }
@@ -305,16 +255,16 @@ impl Arena {
     /// Has all that is backed from now on placed by the policy that was just set. Under the lock: seldom, and soon done.
     pub(crate) fn place_again(&self, node: usize) {
         self.units.lock().each(|unit| {
-            topology::machine().place_again(at(unit.start), UNIT, node);
+            chunk::place_again(unit.start, UNIT, node);
             // The system may have backed more than was asked for, by a huge page. Where it refuses, that stays.
-            let _ = discard_runs(unit.start, unit.free & !unit.committed);
+            let _ = chunk::discard(unit.start, unit.free & !unit.committed);
         });
     }
 
     /// How many bytes of a new chunk of `len` bytes get small pages: with a budget all, since there every page counts,
     /// else the first of the heap.
     fn small_pages(&self, len: usize) -> usize {
-        if budget::get().is_some() {
+        if limits::get().is_some() {
             return len;
         }
         // Relaxed: see `usage`.
@@ -323,105 +273,6 @@ impl Arena {
     }
 }
 
-/// Has a huge unit take small pages from now on.
-fn shrink_pages(unit: &mut Unit) {
-    if unit.pages == Pages::Huge {
-        unit.pages = Pages::Shrunk;
-        os::advise_small(at(unit.start), UNIT);
-    }
-}
-
-fn at(start: usize) -> NonNull<u8> {
-    // Never 0: units lie in mappings.
-    NonNull::new(core::ptr::with_exposed_provenance_mut(start)).unwrap_or(NonNull::dangling())
-}
-
-/// Gives the memory of the slices in `mask` back to the system. Whether that worked.
-fn discard_runs(unit_start: usize, mut mask: u64) -> bool {
-    while mask != 0 {
-        let first = mask.trailing_zeros() as usize;
-        let slices = (mask >> first).trailing_ones() as usize;
-        mask &= !run_at(first, slices);
-        let start = at(unit_start + first * SLICE);
-        // SAFETY: slices of ours that are marked as handed out, to us.
-        if !unsafe { os::discard(start, slices * SLICE) } {
-            return false;
-        }
-    }
-    true
-}
-
-const _: () = assert!(SLICE.is_multiple_of(PAGE));
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::UNIT_SLICES;
-
-    #[test]
-    fn spans_are_disjoint_reused_and_purged() {
-        static ARENA: Arena = Arena::new();
-        let spans: Vec<_> = (1..=UNIT_SLICES)
-            .map(|n| (ARENA.alloc(n, 1, 0).unwrap().start, n))
-            .collect();
-        let mut sorted = spans.clone();
-        sorted.sort_unstable();
-        assert!(
-            sorted
-                .windows(2)
-                .all(|pair| pair[0].0 + pair[0].1 * SLICE <= pair[1].0)
-        );
-        assert!(
-            spans
-                .iter()
-                .all(|(start, n)| start / UNIT == (start + n * SLICE - 1) / UNIT)
-        );
-        let used: usize = (1..=UNIT_SLICES).map(|n| n * SLICE).sum();
-        let (committed, idle) = ARENA.usage();
-        assert_eq!(committed - idle, used);
-        assert!(idle > 0 && idle < 32 * UNIT, "some units are huge: {idle}");
-        for (start, n) in &spans {
-            ARENA.free(*start, *n, 0);
-        }
-        assert!(ARENA.usage().0 <= keep::keep());
-        ARENA.purge(0);
-        assert_eq!(ARENA.usage(), (0, 0));
-        assert!(ARENA.alloc(UNIT_SLICES, 1, 0).unwrap().zeroed);
-    }
-
-    /// Seen to fail when units are committed as a whole whatever is in use.
-    #[test]
-    fn little_in_use_takes_small_pages() {
-        static ARENA: Arena = Arena::new();
-        let spans: Vec<_> = (0..SMALL_PAGES / UNIT)
-            .map(|_| ARENA.alloc(UNIT_SLICES, 1, 0).unwrap())
-            .collect();
-        // Most of it lies free in slabs, as the node says.
-        ARENA.free(spans[0].start, UNIT_SLICES, SMALL_PAGES - DENSE + SLICE);
-        ARENA.alloc(UNIT_SLICES, 1, 0).unwrap();
-        ARENA.alloc(1, 1, 0).unwrap();
-        assert_eq!(ARENA.usage().0, SMALL_PAGES + SLICE);
-        ARENA.free(spans[1].start, UNIT_SLICES, 0);
-        ARENA.alloc(UNIT_SLICES, 1, 0).unwrap();
-        ARENA.alloc(UNIT_SLICES - 1, 1, 0).unwrap();
-        assert_eq!(ARENA.usage().0, SMALL_PAGES + UNIT);
-        // All is in use.
-        ARENA.alloc(1, 1, 0).unwrap();
-        assert_eq!(ARENA.usage().0, SMALL_PAGES + 2 * UNIT);
-    }
-
-    /// Seen to fail when a run begins where its room does.
-    #[test]
-    fn runs_begin_at_a_multiple_of_their_grain() {
-        static ARENA: Arena = Arena::new();
-        for grain in (0..6).map(|shift| 1 << shift) {
-            // So that no room begins well by itself.
-            ARENA.alloc(1, 1, 0).unwrap();
-            for slices in [1, 3, UNIT_SLICES + 1 - grain] {
-                let span = ARENA.alloc(slices, grain, 0).unwrap();
-                assert!(span.start.is_multiple_of(grain * SLICE));
-                assert!(span.start % UNIT + slices * SLICE <= UNIT);
-            }
-        }
-    }
-}
+#[path = "arena_tests.rs"]
+mod tests;

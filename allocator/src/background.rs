@@ -20,12 +20,13 @@ use core::ops::ControlFlow;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use core::time::Duration;
 
-use ebb_shrinker::{DEF_PRIORITY, Lane, Visit, Walk, WalkReport};
+use ebb_shrinker::{Lane, Visit, Walk, WalkReport};
 
-use crate::budget::Request;
 use crate::config::MAX_NODES;
+use crate::depth::{Asked, Depth};
 use crate::drain;
 use crate::os;
+use crate::request::Request;
 use crate::tally::{COUNTERS, SHRINKERS, count};
 use crate::topology;
 
@@ -62,38 +63,6 @@ static THREADS: [Thread; MAX_NODES] = [const {
         fruits: AtomicU32::new(0),
     }
 }; MAX_NODES];
-
-/// How far down to go: first by value, then by priority; and whether over all nodes. A larger word asks for more.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Asked(u32);
-
-impl Asked {
-    /// Over all nodes, not the thread's alone.
-    const WIDE: u32 = 1 << 16;
-
-    /// Both.
-    fn and(self, more: Self) -> Self {
-        let deepest = (self.0 % Self::WIDE).max(more.0 % Self::WIDE);
-        Self(deepest | ((self.0 | more.0) & Self::WIDE))
-    }
-
-    fn is_wide(self) -> bool {
-        self.0 & Self::WIDE != 0
-    }
-
-    fn new(value: u8, priority: u8) -> Self {
-        let hardness = u32::from(DEF_PRIORITY - priority.min(DEF_PRIORITY));
-        Self((u32::from(value) << 8) + hardness + 1)
-    }
-
-    fn value(self) -> u8 {
-        (self.0 >> 8) as u8
-    }
-
-    fn priority(self) -> u8 {
-        DEF_PRIORITY - (self.0 as u8 - 1)
-    }
-}
 
 /// Starts the thread of `node` if there is none.
 pub(crate) fn start(node: usize) {
@@ -177,48 +146,20 @@ extern "C" fn run(argument: *mut c_void) -> *mut c_void {
     if let Some(cpus) = topology::machine().cpus_of(node) {
         os::run_on(&cpus);
     }
-    let mut place = Place::TOP;
+    let mut depth = Depth::TOP;
     loop {
         // Acquire: pairs with the Release in `ask`.
         if thread.asked.load(Ordering::Acquire) == 0 {
             os::wait(&thread.asked, 0);
             continue;
         }
-        Request::serve(|request| descend(node, thread, request, &mut place));
-    }
-}
-
-/// Where a descent has come to.
-struct Place {
-    value: u8,
-    priority: u8,
-}
-
-impl Place {
-    /// Before the gentlest walk.
-    const TOP: Self = Self {
-        value: 0,
-        priority: DEF_PRIORITY + 1,
-    };
-
-    /// The next walk on the way to what is asked for; that itself, if it lies behind.
-    fn advance(&mut self, asked: Asked) {
-        if asked.value() != self.value {
-            *self = Self {
-                value: asked.value(),
-                ..Self::TOP
-            };
-        }
-        self.priority = match self.priority > asked.priority() {
-            true => self.priority - 1,
-            false => asked.priority(),
-        };
+        Request::serve(|request| descend(node, thread, request, &mut depth));
     }
 }
 
 /// Step 2: down to what is asked for, which may be more by and by. Where it ends the next one goes on, unless nobody is
 /// left who wants anything.
-fn descend(node: usize, thread: &Thread, request: &Request, place: &mut Place) {
+fn descend(node: usize, thread: &Thread, request: &Request, depth: &mut Depth) {
     let mut waits = 0;
     loop {
         // Acquire: as in `run`.
@@ -226,22 +167,22 @@ fn descend(node: usize, thread: &Thread, request: &Request, place: &mut Place) {
         if asked.0 == 0 {
             return;
         }
-        place.advance(asked);
+        depth.advance(asked);
         let wide = asked.is_wide();
-        let report = in_flight().then(|| walk(node, thread, request, place, wide));
+        let report = in_flight().then(|| walk(node, thread, request, depth, wide));
         let wanted = report.as_ref().is_some_and(|report| !report.satisfied);
-        if wanted && place.priority > asked.priority() {
+        if wanted && depth.priority > asked.priority() {
             continue;
         }
         // All was asked for, and not all could be asked.
         let busy = report.is_some_and(|report| report.skipped_busy > 0);
-        if wanted && busy && place.priority == 0 && waits < BUSY {
+        if wanted && busy && depth.priority == 0 && waits < BUSY {
             waits += 1;
             os::sleep_us(BUSY_US);
             continue;
         }
         if !wanted {
-            *place = Place::TOP;
+            *depth = Depth::TOP;
         }
         // Release: pairs with the Acquire in `wait`. Unless more is asked for by now.
         let done = thread
@@ -261,7 +202,7 @@ fn in_flight() -> bool {
 }
 
 /// One walk over the async lane.
-fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bool) -> WalkReport {
+fn walk(node: usize, thread: &Thread, request: &Request, depth: &Depth, wide: bool) -> WalkReport {
     // Relaxed: see `ask`.
     let goal = thread.goal.load(Ordering::Relaxed);
     count(&COUNTERS.walks);
@@ -270,10 +211,10 @@ fn walk(node: usize, thread: &Thread, request: &Request, place: &Place, wide: bo
     let walk = Walk {
         node,
         nodes,
-        priority: place.priority,
-        exhaustive: place.priority == 0,
+        priority: depth.priority,
+        exhaustive: depth.priority == 0,
         goal,
-        max_value: place.value,
+        max_value: depth.value,
         lane: Lane::Async,
         ..Walk::default()
     };
@@ -310,46 +251,5 @@ fn after(
     match in_flight() {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn more_is_asked_for_by_value_then_by_priority() {
-        let mut last = 0;
-        for value in [0, 1, 4, 8, u8::MAX] {
-            for priority in (0..=DEF_PRIORITY).rev() {
-                let asked = Asked::new(value, priority);
-                assert!(asked.0 > last);
-                assert_eq!((asked.value(), asked.priority()), (value, priority));
-                last = asked.0;
-            }
-        }
-        let wide = Asked(Asked::WIDE);
-        let both = Asked::new(4, 3).and(wide).and(Asked::new(8, 12));
-        assert_eq!((both.value(), both.priority()), (8, 12));
-        assert!(both.is_wide() && !Asked::new(u8::MAX, 0).is_wide());
-    }
-
-    /// Seen to fail with the descent always begun at the top.
-    #[test]
-    fn a_descent_goes_on_where_the_last_one_ended() {
-        let mut place = Place::TOP;
-        let mut walks = |value, priority| {
-            let mut walks = Vec::new();
-            while walks.last() != Some(&(value, priority)) {
-                place.advance(Asked::new(value, priority));
-                walks.push((place.value, place.priority));
-            }
-            walks
-        };
-        assert_eq!(walks(4, 10), [(4, 12), (4, 11), (4, 10)]);
-        assert_eq!(walks(4, 9), [(4, 9)]);
-        assert_eq!(walks(4, 11), [(4, 11)], "another request, gently");
-        assert_eq!(walks(4, 10), [(4, 10)]);
-        assert_eq!(walks(8, 12), [(8, 12)]);
     }
 }

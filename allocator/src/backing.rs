@@ -8,6 +8,7 @@ use core::ptr::{self, NonNull};
 
 use crate::budget;
 use crate::config::{MAX_SIZE, PAGE, UNIT};
+use crate::limits;
 use crate::node::{self, Node};
 use crate::os;
 use crate::spare::Mapping;
@@ -20,7 +21,7 @@ pub(crate) fn pages(size: usize) -> Option<usize> {
         return None;
     }
     let huge = size.next_multiple_of(UNIT);
-    let worthwhile = huge - size <= size / 8 && budget::get().is_none();
+    let worthwhile = huge - size <= size / 8 && limits::get().is_none();
     Some(if worthwhile {
         huge
     } else {

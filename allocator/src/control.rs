@@ -5,7 +5,7 @@ use ebb_shrinker::{
 };
 
 use crate::background;
-use crate::budget as account;
+use crate::limits;
 use crate::node;
 use crate::numa;
 use crate::os;
@@ -21,31 +21,31 @@ use crate::topology::{self, NumaPolicy};
 /// pages as a rule and a MiB at most. A budget below what is backed now is allowed: it holds for every
 /// allocation that would need more.
 pub fn set_budget(bytes: Option<usize>) {
-    account::set(bytes);
+    limits::set(bytes);
 }
 
 /// The budget in bytes, if there is one.
 #[must_use]
 pub fn budget() -> Option<usize> {
-    account::get()
+    limits::get()
 }
 
 /// Sets the part of the budget, in bytes, that only allocations made inside shrinkers may use. Unless set it is a
 /// sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
 pub fn set_reserve(bytes: usize) {
-    account::set_reserve(bytes);
+    limits::set_reserve(bytes);
 }
 
 /// The reserve in bytes; 0 without a budget, unless it was set.
 #[must_use]
 pub fn reserve() -> usize {
-    account::reserve()
+    limits::reserve()
 }
 
 /// Bytes that the system backs now: what the budget limits. One relaxed load.
 #[must_use]
 pub fn backed() -> usize {
-    account::backed()
+    limits::backed()
 }
 
 /// Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks; `None` takes the limit away. False
@@ -93,9 +93,9 @@ pub fn set_numa_policy(policy: NumaPolicy) -> bool {
 /// Gives everything that is kept for reuse back to the system: how many bytes, about, since other threads go on
 /// meanwhile. Calls no shrinker.
 pub fn purge() -> usize {
-    let before = account::backed();
+    let before = limits::backed();
     reclaim::give_back(None);
-    before.saturating_sub(account::backed())
+    before.saturating_sub(limits::backed())
 }
 
 /// The shrinkers that a failing allocation walks: to look at them ([`ShrinkerList::for_each`]), or to ask them for

@@ -3,6 +3,7 @@
 use core::alloc::{GlobalAlloc, Layout};
 
 use crate::heap;
+use crate::resize;
 use crate::size_class;
 
 /// The allocator. It has no state of its own; all values are the same process-wide allocator.
@@ -51,9 +52,9 @@ unsafe impl GlobalAlloc for EbbMalloc {
         if old.is_some() && size > layout.size() {
             // It will not fit, so nobody need look at the address.
             // SAFETY: the caller's clause; the smaller of both sizes.
-            return unsafe { heap::move_to(block, layout.size(), size, align) };
+            return unsafe { resize::move_to(block, layout.size(), size, align) };
         }
         // SAFETY: the caller's clause.
-        unsafe { heap::realloc(block, size, align) }
+        unsafe { resize::realloc(block, size, align) }
     }
 }

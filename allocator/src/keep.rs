@@ -5,8 +5,8 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::budget;
 use crate::config::{KEEP_FLOOR, KEEP_PART};
+use crate::limits;
 
 // Relaxed, everywhere in this file: a figure.
 
@@ -44,7 +44,7 @@ pub(crate) fn bound(
 ) -> usize {
     let bound = floor.max(in_use / KEEP_PART);
     // With a budget each page counts, and what is kept would look like pressure.
-    if kept <= bound || set().is_some() || budget::get().is_some() {
+    if kept <= bound || set().is_some() || limits::get().is_some() {
         return bound;
     }
     bound.saturating_add(tide())

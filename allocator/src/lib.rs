@@ -89,12 +89,15 @@
 //! | | `distances` |
 //! | | `topology` |
 //! | accounting | `level`, `torture`, `tide` |
-//! | | `account` |
+//! | | `account`, `limits` |
+//! | | `request` |
 //! | | `budget` |
 //! | | `keep` |
 //! | memory | `slab`, `sheaf`, `spare`, `window` |
 //! | | `span_map` |
 //! | | `units`, `pool`, `blocks`, `empties` |
+//! | | `chunk` |
+//! | | `idle` |
 //! | | `arena` |
 //! | | `shard` |
 //! | | `node` |
@@ -109,12 +112,14 @@
 //! | figures | `cache_stats`, `stats` |
 //! | | `snapshot`, `forms` |
 //! | | `report`, `write` |
-//! | policy | `background`, `listeners` |
+//! | policy | `depth` |
+//! | | `background`, `listeners` |
 //! | | `round` |
 //! | | `reclaim` |
 //! | life | `fork` |
 //! | | `start` |
 //! | front | `heap` |
+//! | | `resize` |
 //! | | `numa`, `global`, `sparsest` |
 //! | | `untyped_cache` |
 //! | | `raw`, `control`, `slab_box` |
@@ -136,9 +141,11 @@ mod cache_slabs;
 mod cache_stats;
 mod cache_traffic;
 mod caches;
+mod chunk;
 mod config;
 mod control;
 mod cpus;
+mod depth;
 mod distances;
 mod drain;
 mod empties;
@@ -147,8 +154,10 @@ mod forms;
 mod global;
 mod heap;
 mod hooks;
+mod idle;
 mod keep;
 mod level;
+mod limits;
 mod list;
 mod listeners;
 mod lock;
@@ -165,6 +174,8 @@ pub mod raw;
 mod reclaim;
 mod refill;
 mod report;
+mod request;
+mod resize;
 mod ring;
 mod round;
 mod scope;

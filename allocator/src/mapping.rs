@@ -10,12 +10,12 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::backing::{Refusal, at, give_back, make, pages, part, stretch};
 use crate::blocks::Blocks;
-use crate::budget;
 use crate::config::{PAGE, UNIT};
 use crate::keep;
 use crate::lock::Lock;
 use crate::node::{self, Node};
 use crate::os;
+use crate::request;
 use crate::spare::{Mapping, Spares};
 
 /// All blocks, and the spares.
@@ -106,7 +106,7 @@ pub(crate) fn free(start: usize) -> bool {
         return false;
     };
     BYTES.fetch_sub(mapping.len, Ordering::Relaxed);
-    if mapping.len < UNIT || budget::reclaiming() {
+    if mapping.len < UNIT || request::reclaiming() {
         give_back(mapping);
     } else if make_room(mapping) {
         let mut mappings = MAPPINGS.lock();

@@ -6,6 +6,7 @@
 use crate::config::MIN_ALIGN;
 use crate::heap;
 use crate::numa;
+use crate::resize;
 pub use crate::scope::{begin, end_mode, end_no_reclaim, end_no_shrinker};
 pub use crate::untyped_cache::UntypedCache;
 
@@ -99,7 +100,7 @@ pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
         return alloc(size);
     }
     // SAFETY: the caller's clause.
-    unsafe { heap::realloc(block, size, MIN_ALIGN) }
+    unsafe { resize::realloc(block, size, MIN_ALIGN) }
 }
 
 /// How many bytes a block really has, all of which may be used; 0 for null.
@@ -109,5 +110,5 @@ pub unsafe fn realloc(block: *mut u8, size: usize) -> *mut u8 {
 #[must_use]
 pub unsafe fn usable_size(block: *const u8) -> usize {
     // SAFETY: the caller's clause.
-    unsafe { heap::usable_size(block) }
+    unsafe { resize::usable_size(block) }
 }

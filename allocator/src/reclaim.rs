@@ -27,13 +27,14 @@ use ebb_shrinker::{lock_order, thread_exiting};
 
 use crate::account::Account;
 use crate::background;
-use crate::budget::{self, Request};
+use crate::budget;
 use crate::drain;
 use crate::listeners;
 use crate::mapping;
 use crate::node;
 use crate::os;
 use crate::report;
+use crate::request::{self, Request};
 use crate::round::{self, Round, Search};
 use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, SHRINKERS, add, count};
@@ -96,7 +97,7 @@ fn tortured(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<
 
 /// Whether an allocation of this thread may reclaim now.
 fn may_reclaim() -> bool {
-    let spared = budget::reclaiming() || scope::in_no_reclaim();
+    let spared = request::reclaiming() || scope::in_no_reclaim();
     !spared && scope::current() != Some(Mode::NoWait)
 }
 
@@ -167,6 +168,34 @@ fn lead_counted(search: &Search<'_>) -> Option<usize> {
     block
 }
 
+/// How long a request has gone on without progress.
+struct Patience {
+    rounds: u32,
+    since: u64,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            rounds: 0,
+            since: os::now_ns(),
+        }
+    }
+
+    /// Books a round.
+    fn book(&mut self, progress: bool) {
+        self.rounds += 1;
+        if progress {
+            *self = Self::new();
+        }
+    }
+
+    /// Whether that is too long, by rounds and by time.
+    fn is_over(&self, last: &Round) -> bool {
+        self.rounds > ROUNDS && os::now_ns() >= self.since.saturating_add(last.patience())
+    }
+}
+
 /// Steps 2 to 7.
 fn lead(search: &Search<'_>) -> Option<usize> {
     give_back(search.only);
@@ -174,7 +203,7 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     let lacking = search.request.lacking();
     let hopeless = block.is_none() && search.request.is_hopeless();
     let mut last = Round::default();
-    let (mut fruitless, mut freed, mut since) = (0, 0_usize, os::now_ns());
+    let (mut patience, mut freed) = (Patience::new(), 0_usize);
     while block.is_none() && !hopeless && !SHRINKERS.is_empty() {
         let held = search.request.credit();
         last = Round::run(search, last.impatient);
@@ -183,15 +212,10 @@ fn lead(search: &Search<'_>) -> Option<usize> {
             search.request.retry(search.attempt)
         });
         freed += last.bytes;
-        fruitless += 1;
-        if search.request.credit() > held {
-            (fruitless, since) = (0, os::now_ns());
-        }
-        let patient = os::now_ns() < since.saturating_add(last.patience());
-        let tired = fruitless > ROUNDS && !patient;
+        patience.book(search.request.credit() > held);
         let nothing = !last.freed && !last.busy;
         let once = search.mode == Some(Mode::NoRetry);
-        if block.is_some() || once || nothing || tired || search.time_is_up() {
+        if block.is_some() || once || nothing || patience.is_over(&last) || search.time_is_up() {
             break;
         }
         if !last.freed {
@@ -229,8 +253,8 @@ pub(crate) fn give_back(only: Option<usize>) {
 /// In a forked child: only this thread is left, so only it can be reclaiming.
 pub(crate) fn forget_other_threads() {
     // Relaxed: there is one thread.
-    LEADERS.store(usize::from(budget::reclaiming()), Ordering::Relaxed);
-    budget::forget_other_threads();
+    LEADERS.store(usize::from(request::reclaiming()), Ordering::Relaxed);
+    request::forget_other_threads();
     for node in node::all() {
         budget::forget_others_on(&node.arena.account);
     }

@@ -6,10 +6,10 @@ use core::time::Duration;
 use ebb_shrinker::{DEF_PRIORITY, Visit, Walk, WalkReport, thread_exiting};
 
 use crate::background;
-use crate::budget::Request;
 use crate::drain;
 use crate::os;
 use crate::report::{self, RoundFigures};
+use crate::request::Request;
 use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, NOTIFIERS, SHRINKERS, add, count};
 use crate::topology;

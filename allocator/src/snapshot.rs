@@ -2,10 +2,10 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::budget;
 use crate::caches;
 use crate::config::{MAX_NODES, ROW};
 use crate::drain;
+use crate::limits;
 use crate::mapping;
 use crate::node::{self, Node};
 use crate::object_cache::ObjectCache;
@@ -18,9 +18,9 @@ use crate::topology;
 #[must_use]
 pub fn stats() -> Stats {
     let mut stats = Stats {
-        backed: budget::backed() as u64,
-        budget: budget::get().unwrap_or(0) as u64,
-        reserve: budget::reserve() as u64,
+        backed: limits::backed() as u64,
+        budget: limits::get().unwrap_or(0) as u64,
+        reserve: limits::reserve() as u64,
         in_use: 0,
         cached: 0,
         free_spans: 0,

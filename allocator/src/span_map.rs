@@ -10,11 +10,11 @@ use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize, Ordering};
 
-use crate::budget;
 use crate::config::{
     ADDRESS_BITS, PAGE, REGION, REGION_SHIFT, REGION_SLICES, REGION_UNITS, SLICE, SLICE_SHIFT,
     UNIT, UNIT_SLICES,
 };
+use crate::limits;
 use crate::list::{Linked, Links};
 use crate::os;
 use crate::slab::{DESCRIPTOR, Slab, UNIT_METADATA};
@@ -139,7 +139,7 @@ pub(crate) fn ensure(address: usize) -> bool {
         return true;
     }
     // The tags and units of a region that is used all over.
-    budget::charge_always(
+    limits::charge_always(
         size_of::<[AtomicU16; REGION_SLICES]>() + size_of::<[Unit; REGION_UNITS]>(),
     );
     true

@@ -7,10 +7,10 @@
 use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use crate::budget;
 use crate::bytes;
 use crate::fork;
 use crate::keep;
+use crate::limits;
 use crate::node;
 use crate::os::{self, NodeRules};
 use crate::report;
@@ -132,7 +132,7 @@ fn read_budget(value: &CStr) {
         return;
     }
     match bytes::parse(text, os::physical_memory()) {
-        Some(bytes) => budget::set(Some(bytes)),
+        Some(bytes) => limits::set(Some(bytes)),
         None => os::Line::new(format_args!(
             "ebbmalloc: EBB_BUDGET: cannot read {text:?}; accepted: {}; no budget is set\n",
             bytes::ACCEPTED

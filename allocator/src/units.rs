@@ -81,13 +81,29 @@ impl Units {
     }
 
     /// The fullest unit that has a run of `slices`, a warm one if there is any.
-    pub(crate) fn find(&self, slices: usize) -> Option<NonNull<Unit>> {
+    fn find(&self, slices: usize) -> Option<NonNull<Unit>> {
         let shortest = |lists: u128| {
             let among = lists >> slices << slices;
             (among != 0).then(|| among.trailing_zeros() as usize)
         };
         let [cold, warm] = self.present.map(shortest);
         self.lists[warm.map(|list| RUNS + list).or(cold)?].first()
+    }
+
+    /// A free run of `slices` that begins at a multiple of `grain` slices, a power of two, and its unit: the fullest that has
+    /// room to find it in, which is at most a unit. What is committed comes first.
+    pub(crate) fn find_room(
+        &mut self,
+        slices: usize,
+        grain: usize,
+    ) -> Option<(NonNull<Unit>, u64)> {
+        let room = slices + grain - 1;
+        let unit = self.find(room)?;
+        let here = self.get(unit);
+        let warm = find_run(here.free & here.committed, room);
+        let found = warm.or_else(|| find_run(here.free, room))?;
+        let first = (found.trailing_zeros() as usize).next_multiple_of(grain);
+        Some((unit, run_at(first, slices)))
     }
 
     /// The emptiest unit with free slices that are committed.
@@ -103,7 +119,7 @@ pub(crate) fn run_at(first: usize, slices: usize) -> u64 {
 }
 
 /// The lowest run of `slices` set bits.
-pub(crate) fn find_run(mask: u64, slices: usize) -> Option<u64> {
+fn find_run(mask: u64, slices: usize) -> Option<u64> {
     // A set bit begins a run of `len`.
     let (mut starts, mut len) = (mask, 1);
     while len < slices {

@@ -62,10 +62,11 @@
 //!
 //! Each file imports only from files above it:
 //! `sync` (std or loom, and the clock), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`,
-//! `lateness`, `deferred`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) < `callee` < `pressure` (arithmetic) < `name`,
-//! `stats` < `counters` < `record` (one shrinker) < `limbo` (what is to be retired) < `chain` (the links) < `reference` <
-//! `walk` (the types of a walk) < `walker` (its steps) < `list` (and their proof) < `snapshot`, `removal`, `fork` <
-//! `retirement` < `registration` < `spec` < `conformance`, with which authors of caches test them.
+//! `lateness`, `deferred`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) < `callee`,
+//! `plan` (arithmetic) < `pressure` < `name`, `stats` < `counters` < `record` (one shrinker) < `limbo` (what is to be
+//! retired) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and
+//! their proof) < `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` < `conformance`, with which
+//! authors of caches test them.
 
 use std::time::Duration;
 
@@ -94,6 +95,8 @@ pub mod lock_order;
 mod memory;
 #[forbid(unsafe_code)]
 mod name;
+#[forbid(unsafe_code)]
+mod plan;
 #[forbid(unsafe_code)]
 mod pressure;
 mod record;

@@ -1,4 +1,4 @@
-//! How much to scan: the arithmetic of the kernel's `do_shrink_slab`, and the loop of batches.
+//! How much to scan: the arithmetic of the kernel's `do_shrink_slab` (`plan`), and the loop of batches.
 //!
 //! ```text
 //!   delta    = (freeable >> priority) * 4 / seeks          seeks 0: freeable / 2
@@ -9,7 +9,7 @@
 //!
 //! All of it in *bytes* where the cache says how large its objects are, in objects where it does not: then it is the
 //! kernel's arithmetic to the last digit (the golden vectors). Every cache is asked for the same part of what it holds,
-//! so pressure is proportional across caches; and as a batch is at most [`BATCH_BYTES`], a cache of few large objects is
+//! so pressure is proportional across caches; and as a batch is at most 256 KiB, a cache of few large objects is
 //! asked as early as one of many small ones.
 //!
 //! What differs from the kernel, all on purpose:
@@ -29,42 +29,11 @@ use std::ops::ControlFlow;
 
 use crate::callee::Callee;
 use crate::deferred::Deferred;
+use crate::plan::{Plan, Pressure};
 use crate::shrink::{Count, Scan, ShrinkControl};
-
-/// No job makes more scan calls than this; what is left over is deferred.
-const MAX_CALLS: usize = 1 << 18;
-
-/// No batch is larger in bytes, where a cache knows them, than this or one object.
-const BATCH_BYTES: usize = 256 << 10;
 
 /// With a goal, a cache that does not know its bytes pauses after so many scan calls.
 const CALLS_BETWEEN_PAUSES: usize = 64;
-
-/// What does not change from call to call.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pressure {
-    pub(crate) seeks: u32,
-    pub(crate) batch: usize,
-    pub(crate) node: u32,
-    pub(crate) priority: u8,
-    pub(crate) exhaustive: bool,
-    /// So many objects, whatever the rest says; 0 for what it says.
-    pub(crate) objects: usize,
-    /// Bytes after which to pause; 0 for never.
-    pub(crate) goal: usize,
-    /// When to stop, on the clock of `now_ns`.
-    pub(crate) until: u64,
-    /// How long one callback may take, in nanoseconds; `u64::MAX` for ever.
-    pub(crate) deadline: u64,
-}
-
-impl Pressure {
-    fn question(&self, to_scan: usize, now: u64) -> ShrinkControl {
-        ShrinkControl::new(self.node, self.priority, to_scan)
-            .with_goal(self.goal)
-            .with_deadline(now.saturating_add(self.deadline))
-    }
-}
 
 /// What came of it. Filled as the loop goes, so that a panic loses nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,106 +53,6 @@ pub(crate) struct Outcome {
     pub(crate) overran: bool,
     /// That was once too often: it runs in the async lane from now on.
     pub(crate) moved: bool,
-}
-
-/// A value shifted by a priority; no priority is too large.
-fn eased(value: usize, priority: u8) -> usize {
-    value.checked_shr(u32::from(priority)).unwrap_or(0)
-}
-
-/// How much this walk adds to the work.
-fn delta(freeable: usize, priority: u8, seeks: u32) -> usize {
-    match seeks {
-        0 => freeable / 2,
-        _ => eased(freeable, priority).saturating_mul(4) / seeks as usize,
-    }
-}
-
-/// The plan of one job on one cache. Work is in bytes, or in objects: then `each` is 1.
-#[derive(Debug)]
-struct Plan {
-    freeable: usize,
-    each: usize,
-    /// Old deferred work and this walk's share, before easing and capping.
-    due: usize,
-    left: usize,
-    done: usize,
-    /// In objects.
-    batch: usize,
-    calls_left: usize,
-    /// Down to the last object, not only in whole batches.
-    whole: bool,
-}
-
-impl Plan {
-    fn new(job: &Pressure, objects: usize, bytes_each: usize, deferred: usize) -> Self {
-        let each = bytes_each.max(1);
-        let freeable = objects.saturating_mul(each);
-        let delta = delta(freeable, job.priority, job.seeks);
-        let most = freeable.saturating_mul(2);
-        let fitting = match (bytes_each, job.goal) {
-            (0, _) => usize::MAX,
-            (each, 0) => BATCH_BYTES / each,
-            (each, goal) => BATCH_BYTES.min(goal).div_ceil(each),
-        };
-        let batch = job.batch.min(fitting).max(1);
-        let remainder = bytes_each > 0 && deferred < batch.saturating_mul(each);
-        let carried = match remainder {
-            true => deferred,
-            false => eased(deferred, job.priority),
-        };
-        let left = match (job.objects, job.exhaustive) {
-            (0, true) => most,
-            (0, false) => carried.saturating_add(delta).min(most),
-            (objects, _) => objects.saturating_mul(each).min(most),
-        };
-        // A cache too large for its batch is asked for more at once, not more often.
-        let fewest = (left / each).div_ceil(MAX_CALLS / 2);
-        let batch = batch.max(fewest);
-        Self {
-            freeable,
-            each,
-            due: match job.objects {
-                0 => deferred.saturating_add(delta),
-                // Nobody asked for more; what was put off before still is.
-                _ => deferred,
-            },
-            left,
-            done: 0,
-            batch,
-            // An honest cache needs half of it; one that looks at fewer than asked gets as many again.
-            calls_left: (left / each / batch)
-                .saturating_add(1)
-                .saturating_mul(2)
-                .min(MAX_CALLS),
-            whole: job.exhaustive || job.objects > 0,
-        }
-    }
-
-    /// How many objects to ask for next, if any.
-    fn next(&self) -> Option<usize> {
-        let batch = self.batch.saturating_mul(self.each);
-        let wanted = match self.whole {
-            true => self.left > 0,
-            false => self.left >= batch || self.left >= self.freeable,
-        };
-        let objects = (self.left / self.each).max(1);
-        (wanted && self.calls_left > 0).then_some(self.batch.min(objects))
-    }
-
-    /// Books one call that looked at `scanned` objects.
-    fn book(&mut self, scanned: usize) {
-        let work = scanned.saturating_mul(self.each);
-        self.calls_left -= 1;
-        self.left = self.left.saturating_sub(work);
-        self.done = self.done.saturating_add(work);
-    }
-
-    /// What is put off to a later walk.
-    fn leftover(&self) -> usize {
-        let most = self.freeable.saturating_mul(2);
-        self.due.saturating_sub(self.done).min(most)
-    }
 }
 
 /// When to let the request try again.

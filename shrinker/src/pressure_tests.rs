@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::plan::{BATCH_BYTES, MAX_CALLS, delta};
 use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
 use crate::sync::now_ns;
 use crate::times::Times;

@@ -3,6 +3,7 @@
 pub mod c;
 mod cache;
 mod child;
+pub mod eight_nodes;
 pub mod fork;
 pub mod header;
 pub mod initramfs;

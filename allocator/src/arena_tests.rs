@@ -1,0 +1,69 @@
+use super::*;
+use crate::config::UNIT_SLICES;
+
+#[test]
+fn spans_are_disjoint_reused_and_purged() {
+    static ARENA: Arena = Arena::new();
+    let spans: Vec<_> = (1..=UNIT_SLICES)
+        .map(|n| (ARENA.alloc(n, 1, 0).unwrap().start, n))
+        .collect();
+    let mut sorted = spans.clone();
+    sorted.sort_unstable();
+    assert!(
+        sorted
+            .windows(2)
+            .all(|pair| pair[0].0 + pair[0].1 * SLICE <= pair[1].0)
+    );
+    assert!(
+        spans
+            .iter()
+            .all(|(start, n)| start / UNIT == (start + n * SLICE - 1) / UNIT)
+    );
+    let used: usize = (1..=UNIT_SLICES).map(|n| n * SLICE).sum();
+    let (committed, idle) = ARENA.usage();
+    assert_eq!(committed - idle, used);
+    assert!(idle > 0 && idle < 32 * UNIT, "some units are huge: {idle}");
+    for (start, n) in &spans {
+        ARENA.free(*start, *n, 0);
+    }
+    assert!(ARENA.usage().0 <= keep::keep());
+    ARENA.purge(0);
+    assert_eq!(ARENA.usage(), (0, 0));
+    assert!(ARENA.alloc(UNIT_SLICES, 1, 0).unwrap().zeroed);
+}
+
+/// Seen to fail when units are committed as a whole whatever is in use.
+#[test]
+fn little_in_use_takes_small_pages() {
+    static ARENA: Arena = Arena::new();
+    let spans: Vec<_> = (0..SMALL_PAGES / UNIT)
+        .map(|_| ARENA.alloc(UNIT_SLICES, 1, 0).unwrap())
+        .collect();
+    // Most of it lies free in slabs, as the node says.
+    ARENA.free(spans[0].start, UNIT_SLICES, SMALL_PAGES - DENSE + SLICE);
+    ARENA.alloc(UNIT_SLICES, 1, 0).unwrap();
+    ARENA.alloc(1, 1, 0).unwrap();
+    assert_eq!(ARENA.usage().0, SMALL_PAGES + SLICE);
+    ARENA.free(spans[1].start, UNIT_SLICES, 0);
+    ARENA.alloc(UNIT_SLICES, 1, 0).unwrap();
+    ARENA.alloc(UNIT_SLICES - 1, 1, 0).unwrap();
+    assert_eq!(ARENA.usage().0, SMALL_PAGES + UNIT);
+    // All is in use.
+    ARENA.alloc(1, 1, 0).unwrap();
+    assert_eq!(ARENA.usage().0, SMALL_PAGES + 2 * UNIT);
+}
+
+/// Seen to fail when a run begins where its room does.
+#[test]
+fn runs_begin_at_a_multiple_of_their_grain() {
+    static ARENA: Arena = Arena::new();
+    for grain in (0..6).map(|shift| 1 << shift) {
+        // So that no room begins well by itself.
+        ARENA.alloc(1, 1, 0).unwrap();
+        for slices in [1, 3, UNIT_SLICES + 1 - grain] {
+            let span = ARENA.alloc(slices, grain, 0).unwrap();
+            assert!(span.start.is_multiple_of(grain * SLICE));
+            assert!(span.start % UNIT + slices * SLICE <= UNIT);
+        }
+    }
+}
