@@ -94,7 +94,7 @@ impl Arena {
                 return self.take(&mut units, unit, run);
             }
             drop(units);
-            if !self.grow(node) {
+            if !self.grow(slices, grain, node) {
                 return None;
             }
         }
@@ -227,8 +227,9 @@ impl Arena {
         discarded
     }
 
-    /// Adds the units of a new chunk. False when the system has no address space.
-    fn grow(&self, node: usize) -> bool {
+    /// Adds the units of a new chunk, unless another thread was quicker and there is room for such a run. False when the
+    /// system has no address space.
+    fn grow(&self, slices: usize, grain: usize, node: usize) -> bool {
         let policy = topology::machine().policy();
         let Some((start, len)) = chunk::reserve(node) else {
             return false;
@@ -236,6 +237,12 @@ impl Arena {
         let small = self.small_pages(len);
         chunk::huge_pages(start + small, len - small);
         let mut units = self.units.lock();
+        if units.find_room(slices, grain).is_some() {
+            drop(units);
+            // SAFETY: reserved above, and nobody has seen it.
+            unsafe { chunk::give_back(start, len) };
+            return true;
+        }
         // The lowest address on top.
         for offset in (0..len).step_by(UNIT).rev() {
             let pages = if offset < small {

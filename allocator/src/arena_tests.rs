@@ -67,3 +67,23 @@ fn runs_begin_at_a_multiple_of_their_grain() {
         }
     }
 }
+
+/// Seen to fail with what both reserve kept.
+#[test]
+fn who_grows_second_adds_nothing() {
+    static ARENA: Arena = Arena::new();
+    let units = || {
+        let mut count = 0;
+        ARENA.units.lock().each(|_| count += 1);
+        count
+    };
+    ARENA.alloc(1, 1, 0).unwrap();
+    let before = units();
+    assert!(ARENA.grow(1, 1, 0));
+    assert_eq!(units(), before);
+    // As when all of it is taken.
+    for _ in 0..before {
+        ARENA.alloc(UNIT_SLICES, 1, 0);
+    }
+    assert!(units() > before);
+}

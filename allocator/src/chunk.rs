@@ -29,6 +29,15 @@ pub(crate) fn reserve(node: usize) -> Option<(usize, usize)> {
     Some((start, len))
 }
 
+/// Gives a chunk back.
+///
+/// # Safety
+/// It comes from [`reserve`], and nobody else has seen it.
+pub(crate) unsafe fn give_back(start: usize, len: usize) {
+    // SAFETY: the caller's clause.
+    unsafe { os::unmap(at(start), len) };
+}
+
 /// Has what is backed from now on placed by the policy that is set now.
 pub(crate) fn place_again(start: usize, len: usize, node: usize) {
     topology::machine().place_again(at(start), len, node);
