@@ -1,5 +1,6 @@
 //! What the measurements of ebbmalloc beside other allocators share. `README.md` says what there is and how to run it.
 
+mod arguments;
 pub mod cargo;
 pub mod machine;
 pub mod packaged;
@@ -9,5 +10,6 @@ mod random;
 mod subject;
 pub mod workloads;
 
+pub use arguments::bench_arguments;
 pub use random::Random;
 pub use subject::{Block, Ebbmalloc, Global, Subject, System};

@@ -2,8 +2,8 @@
 //! hang, removal under fire, and whether a request ever fails while there is something to free. And what comes back of what a
 //! cache evicts.
 //!
-//! `cargo run --release -p ebb-benches --bin shrinkers [-- seconds [name...]]`: so many seconds for each measurement, one
-//! unless said. What is compared takes turns within a run, many times and for a short while each; shown is the median.
+//! `cargo bench --bench shrinkers [-- seconds [name...]]`: so many seconds for each measurement, one unless said; without
+//! names all of them. What is compared takes turns within a run, many times and for a short while each; shown is the median.
 
 mod cases;
 mod crowds;
@@ -14,6 +14,7 @@ mod waits;
 use std::thread;
 use std::time::Duration;
 
+use ebb_benches::bench_arguments;
 use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl};
 
 use crate::crowds::{CHURNERS, churn, walks};
@@ -68,13 +69,8 @@ fn median(mut all: Vec<f64>) -> f64 {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let seconds = arguments
-        .next()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(1.0);
-    let time = Duration::from_secs_f64(seconds);
-    let names: Vec<_> = arguments.collect();
+    let (seconds, names) = bench_arguments();
+    let time = Duration::from_secs_f64(seconds.unwrap_or(1.0));
     let wanted = |name: &str| names.is_empty() || names.iter().any(|one| one == name);
     if wanted("B1") {
         churn("B1", CHURNERS, 0, None, 0, time);

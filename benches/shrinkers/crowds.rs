@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+
 use crate::lists::{Graceful, List, Lockless, Mutexed, RwLocked};
 use crate::{Latencies, Sleeper, median};
 
@@ -21,13 +23,25 @@ struct Figures {
     /// Shrinkers called.
     visits: f64,
     refused: f64,
+    /// Processors that those who walk got.
+    processors: f64,
     latencies: Vec<u64>,
+}
+
+/// What this thread has had of a processor, in seconds.
+fn processor_time() -> f64 {
+    getrusage(UsageWho::RUSAGE_THREAD).map_or(0.0, |usage| {
+        [usage.user_time(), usage.system_time()]
+            .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6)
+            .iter()
+            .sum()
+    })
 }
 
 /// `churners` register and unregister, `walkers` walk, for so long. Per second.
 fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Figures {
     let (stop, start) = (AtomicBool::new(false), Barrier::new(churners + walkers + 1));
-    let [walks, visits, refused] = [(); 3].map(|()| AtomicU64::new(0));
+    let [walks, visits, refused, nanos] = [(); 4].map(|()| AtomicU64::new(0));
     // Relaxed, everywhere: figures, and when to stop.
     let running = || !stop.load(Ordering::Relaxed);
     let (seconds, latencies) = thread::scope(|scope| {
@@ -46,6 +60,7 @@ fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Fig
         for _ in 0..walkers {
             scope.spawn(|| {
                 start.wait();
+                let before = processor_time();
                 while running() {
                     match list.walk() {
                         Some(called) => {
@@ -55,6 +70,8 @@ fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Fig
                         None => refused.fetch_add(1, Ordering::Relaxed),
                     };
                 }
+                let used = processor_time() - before;
+                nanos.fetch_add((used * 1e9) as u64, Ordering::Relaxed);
             });
         }
         start.wait();
@@ -72,6 +89,7 @@ fn both(list: &dyn List, churners: usize, walkers: usize, time: Duration) -> Fig
         walks: walks.into_inner() as f64 / seconds,
         visits: visits.into_inner() as f64 / seconds,
         refused: refused.into_inner() as f64 / seconds,
+        processors: nanos.into_inner() as f64 / 1e9 / seconds,
         latencies,
     }
 }
@@ -133,8 +151,8 @@ pub(crate) fn churn(
 /// walk passes over those in which another thread is.
 pub(crate) fn walks(time: Duration) {
     println!(
-        "B3: threads walk, beside them others register and unregister; shrinkers called, walks refused, and at last churns \
-         (lockless, rwlock), each per ms"
+        "B3: threads walk, beside them others register and unregister; shrinkers called, walks refused, and churns (lockless, \
+         rwlock), each per ms; at last shrinkers called per ms of a processor that those who walk got"
     );
     for (shrinkers, callback) in [(4001, 0), (64, 0), (1, 0), (64, 50)] {
         let crowds: &[_] = match callback {
@@ -173,10 +191,13 @@ fn walk_beside(
     let [ours, mutexed, locked] = [0, 1, 2].map(|index| rate(index, |one| one.visits));
     println!(
         "  {shrinkers:>4} shrinkers of {callback:?}, {walkers:>2} walk, {churners} churn: lockless {ours:>6.0} \
-         mutex {mutexed:>6.0} rwlock {locked:>6.0} ({:>6.0} refused); {:.2} times the rwlock; churns {:>5.0} and {:>5.0}",
+         mutex {mutexed:>6.0} rwlock {locked:>6.0} ({:>6.0} refused); {:.2} times the rwlock; churns {:>5.0} and {:>5.0}; \
+         for their time {:>6.0} and {:>6.0}",
         rate(2, |one| one.refused),
         ours / locked,
         rate(0, |one| one.churns),
         rate(2, |one| one.churns),
+        rate(0, |one| one.visits / one.processors),
+        rate(2, |one| one.visits / one.processors),
     );
 }

@@ -1,8 +1,7 @@
 //! How long an allocation takes that would fail: three caches of 1,000,000 objects each fill the budget to the brim, a
 //! thread goes on replacing objects, and another allocates. Timed is each allocation for which something had to be reclaimed.
 //!
-//! `cargo run --release -p ebb-benches --bin latency [-- seconds [plot.svg]]`: so many seconds for each size of request,
-//! three unless said.
+//! `cargo bench --bench latency [-- seconds [plot.svg]]`: so many seconds for each size of request, three unless said.
 
 mod caches;
 mod plot;
@@ -13,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ebb_benches::bench_arguments;
 use ebbmalloc::{EbbMalloc, Mode};
 
 use crate::caches::{Caches, block};
@@ -88,9 +88,13 @@ fn requests(caches: &Caches, size: usize, time: Duration) -> Latencies {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1);
-    let seconds = arguments.next().map_or(Ok(3.0), |word| word.parse())?;
-    let plot = arguments.next();
+    let (seconds, words) = bench_arguments();
+    let plot = words.iter().find(|word| word.ends_with(".svg"));
+    if plot.is_none() && !words.is_empty() {
+        // The names of other benchmarks.
+        return Ok(());
+    }
+    let seconds = seconds.unwrap_or(3.0);
     let caches = Caches::fill()?;
     let budget = ebbmalloc::backed();
     ebbmalloc::set_budget(Some(budget));
