@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ebb_tests::alone;
+use ebb_tests::numa::{affinity, pin};
 use ebbmalloc::{CacheError, Constructed, SlabBox, SlabCache, raw};
 
 /// Values that count themselves.
@@ -36,6 +37,8 @@ fn counts(counts: &[AtomicUsize; 2]) -> (usize, usize) {
 /// spare slab never given back.
 #[test]
 fn constructed_state_is_kept_until_the_slab_goes() {
+    // What one CPU has at hand another does not take.
+    pin(affinity()[0]);
     let counted = Arc::<[AtomicUsize; 2]>::default();
     let cache = {
         let counted = counted.clone();
