@@ -18,6 +18,9 @@ pub fn libraries() -> &'static Path {
     static LIBRARIES: OnceLock<PathBuf> = OnceLock::new();
     LIBRARIES.get_or_init(|| {
         let target = scratch().join("libraries");
+        if are_compiled() {
+            return target.join("release");
+        }
         let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["build", "--release", "-p", "ebbmalloc-ffi", "--target-dir"])
             .arg(&target)
@@ -31,6 +34,11 @@ pub fn libraries() -> &'static Path {
         );
         target.join("release")
     })
+}
+
+/// Whether all is compiled already, by an earlier run of the same tests (`EBB_TEST_COMPILED`): in a guest there is no compiler.
+fn are_compiled() -> bool {
+    env::var_os("EBB_TEST_COMPILED").is_some()
 }
 
 /// The shared library.
@@ -75,7 +83,7 @@ pub fn compile(source: &str, link: Link, more: &[&str]) -> PathBuf {
     static COMPILED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
     let program = scratch().join(format!("{source}-{link:?}"));
     let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
-    if !compiled.contains(&program) {
+    if !are_compiled() && !compiled.contains(&program) {
         compile_to(&program, source, link, more);
         compiled.push(program.clone());
     }
