@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Small allocations and frees are a few instructions of `os::percpu`; everything else here is cold. No function
-//! changes `errno`, but for ENOMEM with a null; none panics; addresses are plain numbers until they are handed out. What the fast path calls is
-//! `extern "C"`, which never unwinds: so the fast path ends in jumps and needs no frame.
+//! changes `errno`, but for ENOMEM with a null; none panics; addresses are plain numbers until they are handed out. What
+//! the fast path calls is `extern "C"`, which never unwinds: so the fast path ends in jumps and needs no frame.
 
 use core::ptr::{self, NonNull};
 

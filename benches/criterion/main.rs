@@ -1,4 +1,5 @@
-//! `cargo bench --bench criterion`: a few operations by themselves, for ebbmalloc, the C library's allocator and mimalloc side by side.
+//! `cargo bench --bench criterion`: a few operations by themselves, for ebbmalloc, the C library's allocator and mimalloc
+//! side by side.
 //!
 //! All three are called directly with sizes that the compiler does not know. What a whole program gains is measured by
 //! the `peers` runner instead.
