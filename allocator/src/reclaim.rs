@@ -11,8 +11,8 @@
 //! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end.
 //! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is
 //!    progress, which is bytes and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. While a
-//!    shrinker is passed over because another thread is in it, which may have lost its CPU, without progress for its deadline
-//!    and a tenth of a second at least ([`Round::patience`]).
+//!    shrinker is passed over because another thread is in it, which may have lost its CPU, [`BUSY_NS`] without progress, if
+//!    that is longer.
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
 //! 7. Report (`report`), and fail.
 //!
@@ -43,6 +43,9 @@ use crate::torture;
 
 /// Rounds without progress before a request fails although a shrinker was busy.
 const ROUNDS: u32 = 16;
+
+/// How long a request goes on without progress while another thread is in a shrinker, in nanoseconds.
+const BUSY_NS: u64 = 100_000_000;
 
 /// How long a request may reclaim, in nanoseconds.
 const LIMIT_NS: u64 = 10_000_000_000;
@@ -192,7 +195,8 @@ impl Patience {
 
     /// Whether that is too long, by rounds and by time.
     fn is_over(&self, last: &Round) -> bool {
-        self.rounds > ROUNDS && os::now_ns() >= self.since.saturating_add(last.patience())
+        let patient = last.passed_over() && os::now_ns() < self.since + BUSY_NS;
+        self.rounds > ROUNDS && !patient
     }
 }
 

@@ -14,9 +14,6 @@ use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, NOTIFIERS, SHRINKERS, add, count};
 use crate::topology;
 
-/// How long a request waits at least for a shrinker that another thread is in.
-const BUSY: Duration = Duration::from_millis(100);
-
 /// What a request is after.
 pub(crate) struct Search<'a> {
     pub(crate) request: &'a Request,
@@ -112,8 +109,6 @@ pub(crate) struct Round {
     objects: usize,
     stopped: usize,
     skipped: usize,
-    /// The longest deadline of those that were passed over.
-    busy_deadline: Duration,
 }
 
 impl Round {
@@ -184,7 +179,6 @@ impl Round {
         self.bytes = self.bytes.saturating_add(report.bytes);
         self.stopped += report.stopped;
         self.skipped += report.skipped_busy;
-        self.busy_deadline = self.busy_deadline.max(report.busy_deadline);
     }
 
     /// After each shrinker, and in its pauses: tries again if as much was freed as is lacking.
@@ -217,14 +211,9 @@ impl Round {
         self.block = search.request.retry(search.attempt);
     }
 
-    /// How long to go on without progress since another thread was in a shrinker, so that this one did not ask it, in
-    /// nanoseconds: a deadline says how long that thread may stay.
-    pub(crate) fn patience(&self) -> u64 {
-        let wait = self.busy_deadline.max(BUSY).as_nanos();
-        match self.skipped {
-            0 => 0,
-            _ => u64::try_from(wait).unwrap_or(u64::MAX),
-        }
+    /// Whether another thread was in a shrinker, so that this one did not ask it.
+    pub(crate) fn passed_over(&self) -> bool {
+        self.skipped > 0
     }
 
     /// What it did, for people.

@@ -125,11 +125,6 @@ impl Record {
         self.settings.node_aware
     }
 
-    /// In nanoseconds.
-    pub(crate) fn deadline(&self) -> u64 {
-        self.settings.deadline
-    }
-
     pub(crate) fn value(&self) -> u8 {
         self.settings.value
     }

@@ -99,9 +99,7 @@ impl Shrinker {
     }
 
     /// How long one `count` or `scan` may take in the sync lane; [`DEFAULT_DEADLINE`] unless said. Whoever overruns it in
-    /// three visits in a row, no more than a minute apart, is moved to the async lane. ebbmalloc refuses no request for want
-    /// of what is in a cache that another thread is in before so much time has passed, and a tenth of a second at least, but
-    /// ten seconds at most.
+    /// three visits in a row, no more than a minute apart, is moved to the async lane.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = nanoseconds(deadline);
         self

@@ -130,8 +130,6 @@ pub struct WalkReport {
     pub visited: usize,
     /// Shrinkers passed over because another thread was in them.
     pub skipped_busy: usize,
-    /// The longest [`deadline`](crate::Shrinker::deadline) of those: so long the other thread may stay.
-    pub busy_deadline: Duration,
     /// Calls that ended in [`Scan::Stop`](crate::Scan::Stop).
     pub stopped: usize,
     /// Objects freed.
@@ -147,12 +145,6 @@ pub struct WalkReport {
 }
 
 impl WalkReport {
-    /// Another thread is in a shrinker of that deadline, in nanoseconds.
-    pub(crate) fn pass_over(&mut self, deadline: u64) {
-        self.skipped_busy += 1;
-        self.busy_deadline = self.busy_deadline.max(Duration::from_nanos(deadline));
-    }
-
     pub(crate) fn add(&mut self, outcome: &Outcome) {
         self.visited += 1;
         self.stopped += usize::from(outcome.stopped);

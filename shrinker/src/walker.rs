@@ -165,7 +165,7 @@ impl<'a> Walker<'a> {
                     Ok(_) => {}
                     Err(Refusal::Absent) => {}
                     Err(Refusal::Busy) => {
-                        self.report.pass_over(record.deadline());
+                        self.report.skipped_busy += 1;
                         record.was_busy();
                     }
                 }
