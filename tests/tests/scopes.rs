@@ -110,8 +110,8 @@ fn each_mode_tries_less_hard() {
                 after.last_chances - before.last_chances,
             )
         };
-        // Rounds; a few less when the reclaim thread is in the busy one just then.
-        let (full, most) = (5..=17, 1);
+        // Rounds; a few less when the reclaim thread is in the busy one just then, a few more when it was in the last.
+        let (full, most) = (5..=30, 1);
         let (rounds, waits, chances) = fail(None);
         assert!(full.contains(&rounds) && waits && chances == 1, "{rounds}");
         let (rounds, waits, chances) = fail(Some(Mode::RetryMayFail));
