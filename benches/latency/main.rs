@@ -91,7 +91,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (seconds, words) = bench_arguments();
     let plot = words.iter().find(|word| word.ends_with(".svg"));
     if plot.is_none() && !words.is_empty() {
-        // The names of other benchmarks.
+        // The names of other benchmarks, perhaps.
+        println!(
+            "latency: passed over, since {words:?} is neither seconds nor a file that ends in .svg"
+        );
         return Ok(());
     }
     let seconds = seconds.unwrap_or(3.0);
@@ -132,7 +135,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     ebbmalloc::set_budget(None);
     if let Some(plot) = plot {
-        plot::draw(Path::new(&plot), &results)?;
+        plot::draw(Path::new(plot), &results)?;
     }
     Ok(())
 }
