@@ -3,7 +3,7 @@
 use core::ptr::{self, NonNull};
 
 use crate::config::{CHUNKS, PAGE, SLICE, UNIT};
-use crate::os;
+use crate::os::{self, Ranges};
 use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Pages, Unit};
 use crate::topology;
@@ -66,17 +66,15 @@ pub(crate) fn restore_pages(unit: &mut Unit) {
 
 /// Gives the memory of the slices in `mask` back to the system. Whether that worked.
 pub(crate) fn discard(unit_start: usize, mut mask: u64) -> bool {
+    let mut ranges = Ranges::new();
     while mask != 0 {
         let first = mask.trailing_zeros() as usize;
         let slices = (mask >> first).trailing_ones() as usize;
         mask &= !run_at(first, slices);
-        let start = at(unit_start + first * SLICE);
-        // SAFETY: slices of ours that are marked as handed out, to us.
-        if !unsafe { os::discard(start, slices * SLICE) } {
-            return false;
-        }
+        ranges.push(at(unit_start + first * SLICE), slices * SLICE);
     }
-    true
+    // SAFETY: slices of ours that are marked as handed out, to us.
+    unsafe { ranges.discard() }
 }
 
 fn at(start: usize) -> NonNull<u8> {

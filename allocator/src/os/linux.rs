@@ -5,6 +5,7 @@ use core::ptr::{self, NonNull};
 
 use memmap2::MmapOptions;
 
+use super::discard::discard;
 use crate::config::{PAGE, UNIT};
 
 /// Puts `errno` back as it was when dropped: `free` must not change it, and `malloc` only on failure.
@@ -128,16 +129,6 @@ pub(crate) unsafe fn unmap(start: NonNull<u8>, len: usize) {
         // SAFETY: the caller's clause.
         let _ = unsafe { discard(start, len) };
     }
-}
-
-/// Takes the memory behind a range away; it reads as zero when touched again. Whether that worked.
-///
-/// # Safety
-/// The bytes are mapped, ours, and hold nothing that anybody needs.
-#[must_use]
-pub(crate) unsafe fn discard(start: NonNull<u8>, len: usize) -> bool {
-    // SAFETY: the caller's clause.
-    unsafe { libc::madvise(start.as_ptr().cast(), len, libc::MADV_DONTNEED) == 0 }
 }
 
 /// Asks for huge pages behind the whole ones of them in a range. A wish.

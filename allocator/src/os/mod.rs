@@ -7,6 +7,7 @@ use core::sync::atomic::AtomicUsize;
 
 use crate::config::{MAX_CPUS, QUIET_WORD, ROW};
 
+mod discard;
 mod linux;
 mod numa;
 mod text;
@@ -79,10 +80,11 @@ impl Rows {
     }
 }
 
+pub(crate) use discard::{Ranges, discard};
 pub(crate) use linux::{
-    KeepErrno, advise_huge, advise_small, at_exit, at_fork, cpu, discard, environment,
-    fence_all_cpus, fence_cpu, let_write, map, map_aligned, now_ns, physical_memory,
-    prepare_fences, read_file, remap, reserve, sleep_us, unmap, yield_now,
+    KeepErrno, advise_huge, advise_small, at_exit, at_fork, cpu, environment, fence_all_cpus,
+    fence_cpu, let_write, map, map_aligned, now_ns, physical_memory, prepare_fences, read_file,
+    remap, reserve, sleep_us, unmap, yield_now,
 };
 pub(crate) use numa::{
     NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, place_anywhere, prefer,
