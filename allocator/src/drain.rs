@@ -12,13 +12,14 @@
 //! loses its own CPU meanwhile: so step 5 is the last, and they try nothing with sheaves (`cpus`). The test `drains_lose_nothing` hands out
 //! objects twice when step 2 is left out. The object caches are drained after that (`caches`).
 
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 
 use crate::caches;
 use crate::config::MAX_NODES;
 use crate::lock::Lock;
 use crate::node::{self, Node, Scatter};
 use crate::os;
+use crate::pace::Pace;
 use crate::sheaf::{self, Sheaf};
 use crate::size_class::LAST;
 use crate::tables::{self, Table};
@@ -37,33 +38,34 @@ pub(crate) fn drain(only: Option<usize>) {
     caches::drain(only);
 }
 
-/// As [`drain`], under its lock, without the object caches. How many objects there were.
-fn drain_under_lock(only: Option<usize>) -> usize {
+/// As [`drain`], under its lock, without the object caches.
+fn drain_under_lock(only: Option<usize>) {
     let wanted = |node: usize| only.is_none_or(|only| only == node);
     let machine = topology::machine();
-    let mut objects = 0;
     for cpu in (0..machine.cpus).filter(|cpu| wanted(machine.home_of(*cpu))) {
-        objects += drain_cpu(cpu);
+        drain_cpu(cpu);
     }
     for (table, home) in tables::fallbacks_in_use().filter(|(_, home)| wanted(*home)) {
-        objects += flush_all(&take_all(*table.lock(), home), home);
+        flush_all(&take_all(*table.lock(), home), home);
     }
     let nodes = node::all().iter().filter(|node| wanted(node.number()));
-    objects + nodes.map(Node::drain).sum::<usize>()
+    nodes.for_each(Node::drain);
 }
 
 /// Flushes one CPU's sheaves. The drain lock is held.
-fn drain_cpu(cpu: usize) -> usize {
+fn drain_cpu(cpu: usize) {
     let table = tables::of_cpu(cpu);
     let home = topology::machine().home_of(cpu);
     if table.words == 0 || !has_sheaves(table, home) {
-        return 0;
+        return;
     }
     tables::close(cpu);
     let fenced = os::fence_cpu(cpu) || os::fence_all_cpus();
     let taken = fenced.then(|| take_all(table, home));
     tables::open(cpu, table);
-    taken.map_or(0, |tops| flush_all(&tops, home))
+    if let Some(tops) = taken {
+        flush_all(&tops, home);
+    }
 }
 
 /// Whether any word names a real sheaf. A hint while the CPU is running.
@@ -90,17 +92,14 @@ fn take_all(table: Table, home: usize) -> Tops {
     tops
 }
 
-/// Flushes the sheaves that were taken out of a table of `home`. How many objects they had.
-fn flush_all(tops: &Tops, home: usize) -> usize {
-    let mut objects = 0;
+/// Flushes the sheaves that were taken out of a table of `home`.
+fn flush_all(tops: &Tops, home: usize) {
     for (class, tops) in tops.iter().enumerate() {
         for top in tops.iter().filter(|top| sheaf::is_real(**top)) {
-            objects += sheaf::len(*top, class);
             // SAFETY: the word that named it does not any more.
             node::node(home).flush(class, unsafe { Sheaf::from_top(*top) });
         }
     }
-    objects
 }
 
 /// Where a table names sheaves of `class`.
@@ -134,61 +133,24 @@ pub(crate) fn cached(class: usize, counts: &mut [usize; MAX_NODES]) {
     }
 }
 
-/// Pause after the last drain of [`if_worthwhile`].
-static PAUSE: AtomicUsize = AtomicUsize::new(0);
-/// Calls of it to pass over yet.
-static PATIENCE: AtomicUsize = AtomicUsize::new(0);
-/// When the next drain of [`if_worthwhile`] is due that the bound on what is kept does not ask for, in nanoseconds.
-static DUE: AtomicU64 = AtomicU64::new(0);
+/// How much was done by [`if_worthwhile`].
+static PACE: Pace = Pace::new();
 
-/// Such drains take at most this part of the time.
+/// While the bound on what is kept is far, its drains take at most this part of the time.
 const DRAIN_PART: u64 = 64;
 
 /// Drains, unless that was done a short while ago. For frees that find much scattered: what sheaves and barns hold
 /// back may be what keeps slabs from coming free.
-///
-/// A call follows a flush of about a sheaf. After a drain that moved many objects so many calls are passed over that the
-/// transfers they stand for outweigh it; twice as many after each drain that gave nothing back. A program that fills
-/// and empties its heap again and again would have a drain in every round: while the bound on what is kept is far, they
-/// may take a small part of the time only.
 pub(crate) fn if_worthwhile(scatter: Scatter) {
-    if scatter == Scatter::Little {
-        return;
-    }
-    // Relaxed, everywhere here: heuristics; several threads at once do no harm.
-    let patience = PATIENCE.load(Ordering::Relaxed);
-    if patience > 0 {
-        PATIENCE.store(patience - 1, Ordering::Relaxed);
-        return;
-    }
-    let start = os::now_ns();
-    if scatter == Scatter::Some && start < DUE.load(Ordering::Relaxed) {
-        return;
-    }
-    // Whoever holds it is draining.
-    let Some(_drain) = DRAIN.try_lock() else {
-        return;
+    let wanted = match scatter {
+        Scatter::Little => false,
+        Scatter::Some => PACE.is_due(),
+        Scatter::Much => true,
     };
-    let before = occupied();
-    let least = 16 + drain_under_lock(None) / 128;
-    let pause = if occupied() < before {
-        least
-    } else {
-        (PAUSE.load(Ordering::Relaxed) * 2).clamp(least, 4096)
-    };
-    PAUSE.store(pause, Ordering::Relaxed);
-    PATIENCE.store(pause, Ordering::Relaxed);
-    let now = os::now_ns();
-    DUE.store(now + (now - start) * DRAIN_PART, Ordering::Relaxed);
-}
-
-/// Bytes in spans that are not free.
-fn occupied() -> usize {
-    let of = |node: &Node| {
-        let (committed, idle) = node.arena.usage();
-        committed.saturating_sub(idle)
-    };
-    node::all().iter().map(of).sum()
+    // Whoever holds the lock is draining.
+    if wanted && let Some(_drain) = DRAIN.try_lock() {
+        PACE.spend(DRAIN_PART, || drain_under_lock(None));
+    }
 }
 
 /// The lock of draining, for a fork.

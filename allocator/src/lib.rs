@@ -85,7 +85,7 @@
 //! | --- | --- |
 //! | plain | `bytes`, `config`, `tally` |
 //! | platform | `os` |
-//! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `scope`, `hooks` |
+//! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `scope`, `hooks`, `pace` |
 //! | | `distances` |
 //! | | `topology` |
 //! | accounting | `level`, `torture`, `tide` |
@@ -166,6 +166,7 @@ mod node;
 mod numa;
 mod object_cache;
 mod os;
+mod pace;
 mod place;
 mod placement;
 mod pool;

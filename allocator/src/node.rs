@@ -221,8 +221,8 @@ impl Node {
     }
 
     /// How much it looks as if what caches hold back is what keeps slabs from coming free. A program that only goes round
-    /// in a circle has partly used slabs too, and draining would not mend them: so more must be free in them than in use,
-    /// or much, and a quarter of what was in use freed since the last drain. Relaxed: a hint.
+    /// in a circle has partly used slabs too, and draining would not mend them: so a quarter of what was in use must have been
+    /// freed since the last drain, or more be free in them than in use. Relaxed: a hint.
     pub(crate) fn scatter(&self) -> Scatter {
         let scattered = self.scattered();
         let floor = topology::machine().share(SCATTER_FLOOR);
@@ -230,7 +230,7 @@ impl Node {
         let high = self.high.load(Ordering::Relaxed);
         let mostly_free = scattered > in_slabs;
         let shrunk = scattered > in_slabs / SCATTER_PART && in_slabs < high - high / 4;
-        if scattered > floor && (mostly_free || shrunk) {
+        if scattered > floor && shrunk {
             Scatter::Much
         } else if scattered > topology::machine().share(SCATTER_LOW) && mostly_free {
             Scatter::Some

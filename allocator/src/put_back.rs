@@ -94,25 +94,18 @@ impl Node {
         self.flush_barn(self.shard(self.near()), class);
     }
 
-    /// Flushes a barn. How many objects it had.
-    fn flush_barn(&self, shard: &Shard, class: usize) -> usize {
-        let mut objects = 0;
+    /// Flushes a barn.
+    fn flush_barn(&self, shard: &Shard, class: usize) {
         while let Some(full) = shard.pop_barn(class, 0) {
-            objects += full.objects(class).len();
             self.flush(class, full);
         }
-        objects
     }
 
-    /// Flushes all barns. How many objects they had.
-    pub(crate) fn drain(&self) -> usize {
-        let of = |shard| {
-            (1..ROW)
-                .map(|class| self.flush_barn(shard, class))
-                .sum::<usize>()
-        };
-        let objects = self.in_use().iter().map(of).sum();
+    /// Flushes all barns.
+    pub(crate) fn drain(&self) {
+        for shard in self.in_use() {
+            (1..ROW).for_each(|class| self.flush_barn(shard, class));
+        }
         self.lower_high();
-        objects
     }
 }
