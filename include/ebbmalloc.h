@@ -772,8 +772,9 @@ EBB_NOTHROW;
 /**
  * Sets how many bytes of freed memory are kept for reuse in any case; more is only kept up to an eighth of what is in use.
  *
- * Unless that is set it is 10 MiB, and without a budget also as much as the program was seen to take again within a
- * second after it was given back (half as much with every second that passes). A program that empties and fills more
+ * Unless that is set it is 10 MiB. Without a budget more is kept in two cases: free pieces of less than 2 MiB between
+ * blocks in use, as much as these at most, for a while; and as much as the program was seen to take again within a second
+ * after it was given back (half as much with every second that passes). A program that empties and fills more
  * than is kept pays for it with page faults, and is faster with more; 0 keeps the process as small as can be. What is
  * kept already stays until something is freed or ebb_purge() is called. Under a budget what is kept counts, and is given
  * back before any shrinker is asked.

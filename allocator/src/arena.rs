@@ -11,8 +11,7 @@
 //! is taken while little is in use, or of which a part is purged, becomes an ordinary one, or the system would fill it up
 //! again; once it is wholly purged, it is huge again.
 //!
-//! Free slices stay committed up to a limit; what exceeds it, and everything freed inside a reclaim, is purged at
-//! once, whole units first. System calls are made outside the lock, on slices marked as taken.
+//! Free slices stay committed up to a limit; when what exceeds it is given back is the business of `purge`.
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +20,9 @@ use crate::account::Account;
 use crate::budget;
 use crate::chunk;
 use crate::config::{DENSE, SLICE, SMALL_PAGES, UNIT};
-use crate::idle::Idle;
-use crate::keep;
 use crate::limits;
 use crate::lock::Lock;
-use crate::request;
+use crate::pace::Pace;
 use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Pages, Unit};
 use crate::tide::Tide;
@@ -48,11 +45,13 @@ pub(crate) struct Arena {
     /// What the program gives back and takes again here, in the arena and in mappings.
     pub(crate) tide: Tide,
     /// Bytes committed.
-    committed: AtomicUsize,
+    pub(crate) committed: AtomicUsize,
     /// Bytes committed and free.
-    idle: AtomicUsize,
+    pub(crate) idle: AtomicUsize,
     /// Bytes that the node keeps for reuse outside the arena, as it said last.
     elsewhere: AtomicUsize,
+    /// How much was done about pieces that are too many.
+    pub(crate) pieces: Pace,
     /// Runs handed out, counted on, and how many these were when [`Arena::is_quiet`] was asked last.
     runs: AtomicUsize,
     runs_seen: AtomicUsize,
@@ -67,6 +66,7 @@ impl Arena {
             committed: AtomicUsize::new(0),
             idle: AtomicUsize::new(0),
             elsewhere: AtomicUsize::new(0),
+            pieces: Pace::new(),
             runs: AtomicUsize::new(0),
             runs_seen: AtomicUsize::new(0),
         }
@@ -149,9 +149,8 @@ impl Arena {
         Some(added)
     }
 
-    /// Takes a run back, and purges what is too much. `elsewhere` is how many bytes its node keeps for reuse outside the
-    /// arena.
-    pub(crate) fn free(&self, start: usize, slices: usize, elsewhere: usize) {
+    /// Takes a run back. `elsewhere` is how many bytes its node keeps for reuse outside the arena.
+    pub(crate) fn put(&self, start: usize, slices: usize, elsewhere: usize) {
         let Some(unit) = NonNull::new(span_map::unit(start)) else {
             return;
         };
@@ -160,71 +159,20 @@ impl Arena {
         units.get(unit).free |= run_at(first, slices);
         units.relist(unit);
         // Relaxed: see `usage`. Under the lock, so that it never falls below zero.
-        let idle = self.idle.fetch_add(slices * SLICE, Ordering::Relaxed) + slices * SLICE;
-        drop(units);
-        // Relaxed: see `usage`.
+        self.idle.fetch_add(slices * SLICE, Ordering::Relaxed);
         self.elsewhere.store(elsewhere, Ordering::Relaxed);
-        if request::reclaiming() {
-            self.purge(0);
-        } else {
-            let limit = self.limit();
-            if idle > limit {
-                self.ebb(limit - limit / 8);
-            }
-        }
-    }
-
-    /// Free bytes that may stay committed.
-    fn limit(&self) -> usize {
-        // Relaxed: see `usage`.
-        let elsewhere = self.elsewhere.load(Ordering::Relaxed);
-        let kept = self.usage().1 + elsewhere;
-        let floor = topology::machine().share(keep::keep());
-        keep::bound(kept, floor, self.in_use(), || self.tide.height()).saturating_sub(elsewhere)
     }
 
     /// Bytes handed out that the node does not keep for reuse, about.
-    fn in_use(&self) -> usize {
+    pub(crate) fn in_use(&self) -> usize {
         let (committed, idle) = self.usage();
+        committed.saturating_sub(idle + self.elsewhere())
+    }
+
+    /// Bytes that the node keeps for reuse outside the arena, as it said last.
+    pub(crate) fn elsewhere(&self) -> usize {
         // Relaxed: see `usage`.
-        committed.saturating_sub(idle + self.elsewhere.load(Ordering::Relaxed))
-    }
-
-    /// As [`Arena::purge`], of what may be wanted again.
-    pub(crate) fn ebb(&self, keep: usize) {
-        self.tide.ebb(self.purge(keep));
-    }
-
-    /// Purges idle slices until at most `keep` bytes are free and committed, whole units first. How many bytes.
-    pub(crate) fn purge(&self, keep: usize) -> usize {
-        let mut purged = 0;
-        // Relaxed: see `usage`.
-        while self.idle.load(Ordering::Relaxed) > keep {
-            let Some(idle) = Idle::take(&mut self.units.lock()) else {
-                break;
-            };
-            if !self.purge_taken(&idle) {
-                break;
-            }
-            purged += idle.bytes();
-        }
-        purged
-    }
-
-    /// Whether the system took their memory.
-    fn purge_taken(&self, idle: &Idle) -> bool {
-        let discarded = idle.discard();
-        let mut units = self.units.lock();
-        idle.put_back(&mut units, discarded);
-        if discarded {
-            // Relaxed: see `usage`. Under the lock, so that it never falls below zero.
-            self.committed.fetch_sub(idle.bytes(), Ordering::Relaxed);
-            self.idle.fetch_sub(idle.bytes(), Ordering::Relaxed);
-            drop(units);
-            let metadata = if idle.is_whole() { UNIT_METADATA } else { 0 };
-            budget::release_on(&self.account, idle.bytes(), metadata);
-        }
-        discarded
+        self.elsewhere.load(Ordering::Relaxed)
     }
 
     /// Adds the units of a new chunk, unless another thread was quicker and there is room for such a run. False when the

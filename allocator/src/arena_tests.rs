@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::UNIT_SLICES;
+use crate::keep;
 
 #[test]
 fn spans_are_disjoint_reused_and_purged() {

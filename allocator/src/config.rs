@@ -102,6 +102,11 @@ pub(crate) const KEEP_FLOOR: usize = 10 << 20;
 /// See [`KEEP_FLOOR`].
 pub(crate) const KEEP_PART: usize = 8;
 
+/// So many bytes of pieces that are too many are purged at once, for at most one part in so many of the time (`purge`).
+pub(crate) const PIECES: usize = 1 << 20;
+/// See [`PIECES`].
+pub(crate) const PIECES_PART: u64 = 16;
+
 /// When so many bytes and a slab are idle in a node's arena, a shard makes a slab of them before it borrows from others.
 pub(crate) const IDLE_LEAST: usize = 2 << 20;
 

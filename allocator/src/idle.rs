@@ -22,6 +22,16 @@ impl Idle {
     /// Takes those of the emptiest unit that has any.
     pub(crate) fn take(units: &mut Units) -> Option<Self> {
         let unit = units.warmest()?;
+        Some(Self::take_of(units, unit))
+    }
+
+    /// Takes a unit that is wholly free, if there is one of which anything is committed.
+    pub(crate) fn take_whole(units: &mut Units) -> Option<Self> {
+        let unit = units.warmest()?;
+        (units.get(unit).free == ALL).then(|| Self::take_of(units, unit))
+    }
+
+    fn take_of(units: &mut Units, unit: NonNull<Unit>) -> Self {
         let here = units.get(unit);
         let paid = here.free & here.committed;
         let whole = here.free == ALL;
@@ -32,12 +42,12 @@ impl Idle {
         here.free &= !taken;
         let start = here.start;
         units.relist(unit);
-        Some(Self {
+        Self {
             unit,
             start,
             taken,
             paid,
-        })
+        }
     }
 
     /// Gives their memory back to the system, without the lock. Whether it took it.

@@ -99,6 +99,7 @@
 //! | | `chunk` |
 //! | | `idle` |
 //! | | `arena` |
+//! | | `purge` |
 //! | | `shard` |
 //! | | `node` |
 //! | | `refill`, `put_back` |
@@ -170,6 +171,7 @@ mod pace;
 mod place;
 mod placement;
 mod pool;
+mod purge;
 mod put_back;
 pub mod raw;
 mod reclaim;

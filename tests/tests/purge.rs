@@ -129,6 +129,38 @@ fn what_comes_back_soon_is_kept_for_a_while() {
     });
 }
 
+/// Free pieces among blocks in use may be as much as these; beyond the bound they go back while the program goes on. Seen to
+/// fail with either left out.
+#[test]
+fn pieces_go_back_as_the_program_goes_on() {
+    const SIZE: usize = 300_000;
+    alone("pieces_go_back_as_the_program_goes_on", || {
+        // Each node gives back when something is freed there.
+        pin(affinity()[0]);
+        // SAFETY: live, used no more.
+        let free = |block: &*mut u8| unsafe { raw::free(*block) };
+        let blocks: Vec<_> = (0..100 * MIB / SIZE).map(|_| raw::alloc(SIZE)).collect();
+        let (quarters, rest): (Vec<_>, Vec<_>) =
+            blocks.chunks(4).map(|four| four.split_at(1)).unzip();
+        // One of four, then two more.
+        quarters.into_iter().flatten().for_each(free);
+        let start = Instant::now();
+        while kept().0 > KEPT {
+            free(&raw::alloc(SIZE));
+            let spent = start.elapsed();
+            assert!(spent < Duration::from_secs(60), "{}", kept().0);
+        }
+        let (twos, left): (Vec<_>, Vec<_>) = rest
+            .iter()
+            .map(|three| three.split_at(three.len() * 2 / 3))
+            .unzip();
+        twos.into_iter().flatten().for_each(free);
+        let (kept, in_use) = kept();
+        assert!(kept <= in_use + MIB, "{kept} {in_use}");
+        left.into_iter().flatten().for_each(free);
+    });
+}
+
 /// The backed figure is what the system really backs: never less than what is resident, and close to it when all
 /// is touched.
 #[test]
