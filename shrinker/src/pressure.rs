@@ -42,6 +42,7 @@ pub(crate) struct Outcome {
     pub(crate) scanned: usize,
     pub(crate) objects: usize,
     pub(crate) bytes: usize,
+    /// It cannot do anything, or say what there is, now.
     pub(crate) stopped: bool,
     /// The callback's figures could not be true, or it used up its calls.
     pub(crate) misreported: bool,
@@ -90,13 +91,17 @@ pub(crate) fn shrink(
     pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
 ) {
     let question = job.question(0, cache.now());
-    // Empty and Unknown leave the deferred work alone: it is still there to be done.
-    let Some(Count::Objects {
-        objects,
-        bytes_each,
-    }) = cache.count(&question)
-    else {
-        return;
+    let (objects, bytes_each) = match cache.count(&question) {
+        Some(Count::Objects {
+            objects,
+            bytes_each,
+        }) => (objects, bytes_each),
+        // What is left leaves the deferred work alone: it is still there to be done.
+        Some(Count::Unknown) => {
+            outcome.stopped = true;
+            return;
+        }
+        Some(Count::Empty) | None => return,
     };
     let put_off = deferred.take(cache.now());
     let mut plan = Plan::new(job, objects.get(), bytes_each, put_off);

@@ -93,7 +93,7 @@ pub struct Visit<'a> {
     pub bytes: usize,
     /// Objects it looked at.
     pub scanned: usize,
-    /// It answered [`Scan::Stop`](crate::Scan::Stop).
+    /// It answered [`Scan::Stop`](crate::Scan::Stop), or [`Count::Unknown`](crate::Count::Unknown).
     pub stopped: bool,
     /// There is more to do: this is a pause, because the walk has a [`goal`](Walk::goal).
     pub pause: bool,
@@ -130,7 +130,8 @@ pub struct WalkReport {
     pub visited: usize,
     /// Shrinkers passed over because another thread was in them.
     pub skipped_busy: usize,
-    /// Calls that ended in [`Scan::Stop`](crate::Scan::Stop).
+    /// Calls that ended in [`Scan::Stop`](crate::Scan::Stop) or [`Count::Unknown`](crate::Count::Unknown): whoever is short of
+    /// memory should ask again.
     pub stopped: usize,
     /// Objects freed.
     pub objects: usize,

@@ -201,7 +201,7 @@ fn a_cache_that_cannot_say_is_passed_over() {
     };
     let registration = patient("unknown").register(list, cache).unwrap();
     let report = walk_for_all(list);
-    assert_eq!((report.visited, report.scanned), (1, 0));
+    assert_eq!((report.visited, report.scanned, report.stopped), (1, 0, 1));
     let stats = registration.stats();
     assert_eq!((stats.calls, stats.scans, stats.panics), (1, 0, 0));
 }

@@ -174,6 +174,28 @@ fn a_cache_that_another_thread_is_in_is_waited_for() {
     });
 }
 
+/// A cache whose lock somebody holds for a moment, so that it cannot say what it has, is asked again. Seen to fail when only
+/// `Stop` was a reason to.
+#[test]
+fn a_cache_that_cannot_say_is_asked_again() {
+    alone("a_cache_that_cannot_say_is_asked_again", || {
+        leave(24 * MIB);
+        let cache = Cache::new(usize::MAX, 3_000);
+        let _registered = cache.register(patient("locked"));
+        let locked = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let blocks = cache.blocks.lock().unwrap();
+                locked.wait();
+                thread::sleep(Duration::from_millis(5));
+                drop(blocks);
+            });
+            locked.wait();
+            assert!(Block::new(2 * MIB).is_some());
+        });
+    });
+}
+
 /// What was set aside for requests comes back when they are through: nothing of the budget is lost. Seen to fail with what
 /// the last request leaves thrown away.
 #[test]
