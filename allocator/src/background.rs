@@ -8,7 +8,7 @@
 //!    what was asked, like the request itself.
 //! 3. After each shrinker it drains, and gives what came free to the common credit of the requests in flight. When that
 //!    covers what the last of them lacked it lets them take it; when none is left it stops. A shrinker that another node's
-//!    thread is in it comes back to, for as long as a request waits.
+//!    thread is in, or that cannot say what it has, it comes back to, for as long as a request waits.
 //! 4. When the request has asked for everything it waits until it is served, or the thread has nothing left to do, or
 //!    nothing was heard of it for [`SILENCE`]: then its caches are stuck, perhaps on a lock that we hold. If it got nothing,
 //!    but the thread freed something (its *fruits*), another was quicker: it begins again, as after a visit of its own.
@@ -38,8 +38,8 @@ const PAUSE_US: u32 = 50;
 /// See [`PAUSE_US`].
 const PAUSES: u32 = 20;
 
-/// How long the last walk waits for shrinkers that another thread is in, in microseconds; so many times: as long as
-/// [`SILENCE`].
+/// How long the last walk waits for shrinkers that another thread is in, or that could not do anything, in microseconds; so
+/// many times: as long as [`SILENCE`].
 const BUSY_US: u32 = 1000;
 /// See [`BUSY_US`].
 const BUSY: u32 = 100;
@@ -174,8 +174,8 @@ fn descend(node: usize, thread: &Thread, request: &Request, depth: &mut Depth) {
         if wanted && depth.priority > asked.priority() {
             continue;
         }
-        // All was asked for, and not all could be asked.
-        let busy = report.is_some_and(|report| report.skipped_busy > 0);
+        // All was asked for, and not all could be asked, or could say.
+        let busy = report.is_some_and(|report| report.skipped_busy > 0 || report.stopped > 0);
         if wanted && busy && depth.priority == 0 && waits < BUSY {
             waits += 1;
             os::sleep_us(BUSY_US);

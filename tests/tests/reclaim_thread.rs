@@ -3,7 +3,7 @@
 //! Each test has a process, and so a budget, of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -119,6 +119,28 @@ fn a_stuck_reclaim_thread_is_not_waited_for() {
     if let Some(said) = said {
         assert!(said.contains("the reclaim thread is stuck"), "{said}");
     }
+}
+
+/// A polite cache there, whose lock somebody holds for a moment, is asked again. Seen to fail when only a cache that another
+/// thread was in was asked again.
+#[test]
+fn a_cache_that_cannot_say_is_asked_again_there() {
+    alone("a_cache_that_cannot_say_is_asked_again_there", || {
+        leave(24 * MIB);
+        let cache = Cache::new(usize::MAX, 3_000);
+        let _registered = cache.register(patient("locked").lane(Lane::Async));
+        let locked = Barrier::new(2);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let blocks = cache.blocks.lock().unwrap();
+                locked.wait();
+                thread::sleep(Duration::from_millis(5));
+                drop(blocks);
+            });
+            locked.wait();
+            assert!(Block::new(2 * MIB).is_some());
+        });
+    });
 }
 
 /// Seen to fail with `moved` not reported, and with the reclaim thread not started for it.
