@@ -10,9 +10,10 @@
 //!    at their own nodes and behind each other's last shrinker, and pass over those that are busy.
 //! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end.
 //! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is
-//!    progress, which is bytes and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. While a
-//!    shrinker is passed over because another thread is in it, which may have lost its CPU, [`BUSY_NS`] without progress, if
-//!    that is longer.
+//!    progress, which is bytes and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. A
+//!    shrinker that was passed over because another thread is in it, which may have lost its CPU, is waited for; unless that
+//!    one is stuck, or any thread has asked it for everything in vain meanwhile: else threads that fail together would
+//!    find each other inside for ever.
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
 //! 7. Report (`report`), and fail.
 //!
@@ -43,9 +44,6 @@ use crate::torture;
 
 /// Rounds without progress before a request fails although a shrinker was busy.
 const ROUNDS: u32 = 16;
-
-/// How long a request goes on without progress while another thread is in a shrinker, in nanoseconds.
-const BUSY_NS: u64 = 100_000_000;
 
 /// How long a request may reclaim, in nanoseconds.
 const LIMIT_NS: u64 = 10_000_000_000;
@@ -193,10 +191,9 @@ impl Patience {
         }
     }
 
-    /// Whether that is too long, by rounds and by time.
+    /// Whether that is too long.
     fn is_over(&self, last: &Round) -> bool {
-        let patient = last.passed_over() && os::now_ns() < self.since + BUSY_NS;
-        self.rounds > ROUNDS && !patient
+        self.rounds > ROUNDS && !last.pending
     }
 }
 
@@ -210,7 +207,7 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     let (mut patience, mut freed) = (Patience::new(), 0_usize);
     while block.is_none() && !hopeless && !SHRINKERS.is_empty() {
         let held = search.request.credit();
-        last = Round::run(search, last.impatient);
+        last = Round::run(search, last.impatient, patience.since);
         block = last.block.or_else(|| {
             give_back(search.only);
             search.request.retry(search.attempt)

@@ -98,12 +98,16 @@ pub(crate) struct Round {
     pub(crate) busy: bool,
     /// The reclaim thread kept us waiting in vain: never again in this request.
     pub(crate) impatient: bool,
+    /// Some shrinker that could not be asked is worth waiting for.
+    pub(crate) pending: bool,
     /// Bytes freed, as the shrinkers say.
     pub(crate) bytes: usize,
     /// Of those, freed since the request was last tried.
     untried: usize,
     /// Something was freed since then, in bytes or in objects of unknown size.
     dirty: bool,
+    /// Since when the request has got nothing, on the clock of `os::now_ns`.
+    since: u64,
     /// All walks together.
     visited: usize,
     objects: usize,
@@ -112,9 +116,11 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    pub(crate) fn run(search: &Search<'_>, impatient: bool) -> Self {
+    /// A round of a request that has got nothing since `since`.
+    pub(crate) fn run(search: &Search<'_>, impatient: bool, since: u64) -> Self {
         let mut round = Self {
             impatient,
+            since,
             ..Self::default()
         };
         let home = || topology::machine().home_of(os::cpu());
@@ -161,6 +167,7 @@ impl Round {
             exhaustive: priority == 0,
             goal: search.request.lacking(),
             limit: Some(search.time_left()),
+            fruitless: Duration::from_nanos(os::now_ns().saturating_sub(self.since)),
             max_value,
             without: scope::without(),
             ..Walk::default()
@@ -174,6 +181,7 @@ impl Round {
 
     fn add(&mut self, report: &WalkReport) {
         self.busy |= report.skipped_busy > 0 || report.stopped > 0;
+        self.pending |= report.pending > 0;
         self.visited += report.visited;
         self.objects = self.objects.saturating_add(report.objects);
         self.bytes = self.bytes.saturating_add(report.bytes);
@@ -209,11 +217,6 @@ impl Round {
         let gained = search.request.credit().saturating_sub(held);
         add(&COUNTERS.credited, gained as u64);
         self.block = search.request.retry(search.attempt);
-    }
-
-    /// Whether another thread was in a shrinker, so that this one did not ask it.
-    pub(crate) fn passed_over(&self) -> bool {
-        self.skipped > 0
     }
 
     /// What it did, for people.

@@ -6,9 +6,6 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::MAX_NODES;
-use crate::memory::{RegisterError, try_box};
-
 /// How long half of the work is remembered.
 pub(crate) const HALF_LIFE_NS: u64 = 10_000_000_000;
 
@@ -22,7 +19,7 @@ pub(crate) struct Deferred {
 }
 
 impl Deferred {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             work: AtomicUsize::new(0),
             since: AtomicU64::new(0),
@@ -50,35 +47,6 @@ impl Deferred {
     /// How much there is, decay not counted.
     pub(crate) fn get(&self) -> usize {
         self.work.load(Ordering::Relaxed)
-    }
-}
-
-/// The counters of one shrinker: one, or for a node-aware one, one for each node.
-pub(crate) struct PerNode {
-    all: Deferred,
-    nodes: Option<Box<[Deferred; MAX_NODES]>>,
-}
-
-impl PerNode {
-    pub(crate) fn new(node_aware: bool) -> Result<Self, RegisterError> {
-        let nodes = node_aware.then(|| try_box([const { Deferred::new() }; MAX_NODES]));
-        Ok(Self {
-            all: Deferred::new(),
-            nodes: nodes.transpose()?,
-        })
-    }
-
-    /// That of a node.
-    pub(crate) fn at(&self, node: u32) -> &Deferred {
-        match &self.nodes {
-            Some(nodes) => &nodes[node as usize % MAX_NODES],
-            None => &self.all,
-        }
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Deferred> {
-        let nodes = self.nodes.as_deref().map_or(&[][..], |nodes| nodes);
-        nodes.iter().chain([&self.all])
     }
 }
 

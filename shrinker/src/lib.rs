@@ -62,9 +62,9 @@
 //!
 //! Each file imports only from files above it:
 //! `sync` (std or loom, and the clock), `memory` < `lock`, `state`, `frames`, `epoch` (seize), `credit`, `times`,
-//! `lateness`, `deferred`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) < `callee`,
-//! `plan` (arithmetic) < `pressure` < `name`, `stats` < `counters` < `record` (one shrinker) < `limbo` (what is to be
-//! retired) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and
+//! `lateness`, `holder`, `deferred`, `per_node`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) <
+//! `callee`, `plan` (arithmetic) < `pressure` < `name`, `stats` < `counters` < `record` (one shrinker) < `limbo` (what is
+//! to be retired) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and
 //! their proof) < `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` < `conformance`, with which
 //! authors of caches test them.
 
@@ -85,6 +85,8 @@ mod epoch;
 mod fork;
 mod frames;
 #[forbid(unsafe_code)]
+mod holder;
+#[forbid(unsafe_code)]
 mod lateness;
 mod limbo;
 mod list;
@@ -95,6 +97,8 @@ pub mod lock_order;
 mod memory;
 #[forbid(unsafe_code)]
 mod name;
+#[forbid(unsafe_code)]
+mod per_node;
 #[forbid(unsafe_code)]
 mod plan;
 #[forbid(unsafe_code)]

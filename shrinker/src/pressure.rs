@@ -160,6 +160,11 @@ impl Outcome {
         charged
     }
 
+    /// Whether there was nothing to be had, for one who asked for everything.
+    pub(crate) fn is_vain(&self) -> bool {
+        self.objects == 0 && self.bytes == 0 && !self.stopped && !self.timed_out
+    }
+
     /// What was added since it was `before`.
     pub(crate) fn since(&self, before: &Self) -> Self {
         Self {

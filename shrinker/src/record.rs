@@ -6,21 +6,23 @@
 use std::cell::UnsafeCell;
 use std::ops::ControlFlow;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr as Plain, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr as Plain, AtomicU64, Ordering};
 
 use crate::callee::Callee;
 use crate::counters::Counters;
-use crate::deferred::{Deferred, PerNode};
+use crate::deferred::Deferred;
 use crate::frames::frames;
+use crate::holder::Holder;
 use crate::lateness::Lateness;
 use crate::memory::RegisterError;
 use crate::name::Name;
+use crate::per_node::PerNode;
 use crate::plan::Pressure;
 use crate::pressure::{self, Outcome};
 use crate::shrink::{Lane, Shrink};
 use crate::state::State;
 use crate::stats::ShrinkerStats;
-use crate::sync::{AtomicPtr, AtomicUsize, now_ns, thread_number, thread_token};
+use crate::sync::{AtomicPtr, now_ns};
 use crate::times::Times;
 use crate::walk::Walk;
 
@@ -59,16 +61,13 @@ pub(crate) struct Record {
     pub(crate) prev: Plain<Record>,
     _apart: [u64; 2],
     pub(crate) state: State,
-    /// The system's number of the thread in the callbacks; of the last one when it is not busy. For people.
-    held_by: AtomicU32,
-    /// Which thread that is, or was; 0 when it left the callbacks and kept its reference. For forks.
-    holder: AtomicUsize,
-    /// Since when it is there. For people.
-    held_since: AtomicU64,
+    holder: Holder,
     /// Times that a walk called it.
     calls: AtomicU64,
     times: Times,
-    deferred: PerNode,
+    deferred: PerNode<Deferred>,
+    /// When the last visit began that asked for everything and got nothing.
+    vain: PerNode<AtomicU64>,
     lateness: Lateness,
     counters: Counters,
     /// Walks that passed over it because another thread was inside. A figure.
@@ -88,18 +87,17 @@ impl Record {
             state: State::new(),
             next: AtomicPtr::new(ptr::null_mut()),
             id: AtomicU64::new(0),
-            held_by: AtomicU32::new(0),
-            holder: AtomicUsize::new(0),
+            holder: Holder::new(),
             asynchronous: AtomicBool::new(settings.lane == Lane::Async),
             quarantined: AtomicBool::new(false),
             calls: AtomicU64::new(0),
             lateness: Lateness::new(),
             cache: UnsafeCell::new(Some(cache)),
-            held_since: AtomicU64::new(0),
             settings,
             counters: Counters::default(),
             times: Times::new(),
-            deferred: PerNode::new(settings.node_aware)?,
+            deferred: PerNode::new(settings.node_aware, Deferred::new)?,
+            vain: PerNode::new(settings.node_aware, AtomicU64::default)?,
             skipped_busy: AtomicU64::new(0),
             prev: Plain::new(ptr::null_mut()),
             _apart: [0; 2],
@@ -168,18 +166,23 @@ impl Record {
         self.skipped_busy.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether it is worth waiting for the one inside, for a walk that has asked for everything and got nothing since `since`.
+    /// It is not when another found it empty meanwhile, nor when that one is stuck.
+    pub(crate) fn is_pending(&self, node: u32, since: u64) -> bool {
+        // Relaxed: one who sees an older figure asks once more.
+        let empty = self.vain.at(node).load(Ordering::Relaxed) > since;
+        !empty && !self.holder.is_stuck(now_ns(), self.settings.deadline)
+    }
+
     /// Says that this thread is in the callbacks, from `now` on. It holds a reference that is busy.
     pub(crate) fn hold(&self, now: u64) {
-        // Relaxed, all three: figures, and what a fork reads with one thread left.
-        self.held_since.store(now, Ordering::Relaxed);
-        self.held_by.store(thread_number(), Ordering::Relaxed);
-        self.holder.store(thread_token(), Ordering::Relaxed);
+        self.holder.enter(now);
     }
 
     /// Out of the callbacks, into a visitor that may take long: lets others in.
     pub(crate) fn leave(&self) {
-        // Relaxed: the next one may be busy already when this thread forks, and have not yet said so.
-        self.holder.store(0, Ordering::Relaxed);
+        // The next one may be busy already when this thread forks, and have not yet said so.
+        self.holder.leave();
         self.state.leave();
     }
 
@@ -216,9 +219,15 @@ impl Record {
             },
         };
         let deferred = self.deferred.at(node);
-        let callee = Callee::new(&**cache, &self.times, job.deadline, *now);
+        let began = *now;
+        let callee = Callee::new(&**cache, &self.times, job.deadline, began);
         pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
+        self.holder.returned();
         *now = callee.now();
+        if walk.exhaustive && outcome.is_vain() {
+            // Relaxed: see `is_pending`.
+            self.vain.at(node).store(began, Ordering::Relaxed);
+        }
         outcome.overran = callee.overran();
         outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome, *now);
         // Relaxed: a figure, and the busy mark keeps other writers out.
@@ -247,10 +256,9 @@ impl Record {
 
     /// In a forked child: forgets the threads that do not exist here.
     pub(crate) fn repair(&self) {
-        // Relaxed: the child has one thread.
-        let (frames, holder) = (frames(self), self.holder.load(Ordering::Relaxed));
+        let frames = frames(self);
         // Who left the callbacks for good is still named, until somebody else comes in.
-        let ours = frames > 0 && holder == thread_token();
+        let ours = frames > 0 && self.holder.is_here();
         self.state.repair(frames, ours);
     }
 
@@ -280,8 +288,8 @@ impl Record {
         let seen = self.state.holders();
         (stats.references, stats.dying) = (seen.references, seen.dying);
         if seen.busy {
-            stats.held_by = self.held_by.load(Ordering::Relaxed);
-            stats.held_ns = now_ns().saturating_sub(self.held_since.load(Ordering::Relaxed));
+            stats.held_by = self.holder.number();
+            stats.held_ns = self.holder.age(now_ns());
         }
         stats
     }

@@ -38,6 +38,8 @@ pub struct Walk {
     /// Look at so many objects of each shrinker, whatever the priority and the seeks, and put nothing off; 0 for what the
     /// priority says.
     pub objects: usize,
+    /// For how long whoever is short of memory has got nothing: see [`WalkReport::pending`].
+    pub fruitless: Duration,
     /// A bit for each [`class`](crate::Shrinker::class) of shrinkers that are not to be called.
     pub without: u8,
 }
@@ -55,6 +57,7 @@ impl Default for Walk {
             max_value: u8::MAX,
             lane: Lane::Sync,
             objects: 0,
+            fruitless: Duration::ZERO,
             without: 0,
         }
     }
@@ -63,11 +66,13 @@ impl Default for Walk {
 impl Walk {
     /// When the time is up, for a walk that begins at `now`.
     pub(crate) fn until(&self, now: u64) -> u64 {
-        let ns = self.limit.map(|limit| u64::try_from(limit.as_nanos()));
-        match ns {
-            Some(Ok(ns)) => now.saturating_add(ns),
-            _ => u64::MAX,
-        }
+        self.limit
+            .map_or(u64::MAX, |limit| now.saturating_add(ns(limit)))
+    }
+
+    /// Since when there was nothing to be had, for a walk that begins at `now`.
+    pub(crate) fn since(&self, now: u64) -> u64 {
+        now.saturating_sub(ns(self.fruitless))
     }
 
     /// The node of a turn, if there is such a turn.
@@ -78,6 +83,10 @@ impl Walk {
         let node = (first + turn) % nodes.max(first + 1);
         (turn < nodes).then_some(node as u32)
     }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What one shrinker did for one node, since the visitor last heard of it. Given to the visitor of a walk.
@@ -130,6 +139,10 @@ pub struct WalkReport {
     pub visited: usize,
     /// Shrinkers passed over because another thread was in them.
     pub skipped_busy: usize,
+    /// Of those, in an [exhaustive](Walk::exhaustive) walk, the ones worth waiting for: nobody has asked them for everything and
+    /// got nothing during the time that the walk was told of ([`Walk::fruitless`]), and the thread in them is not there for
+    /// longer than a callback may take, or a tenth of a second.
+    pub pending: usize,
     /// Calls that ended in [`Scan::Stop`](crate::Scan::Stop) or [`Count::Unknown`](crate::Count::Unknown): whoever is short of
     /// memory should ask again.
     pub stopped: usize,

@@ -27,6 +27,8 @@ pub(crate) struct Walker<'a> {
     place: Option<usize>,
     /// The youngest shrinker when the walk began (I15).
     last: u64,
+    /// Since when whoever is short of memory has got nothing.
+    since: u64,
     /// When the time is up.
     until: u64,
     /// The clock, when last looked at: at the beginning, and then when a callback returned. What lies between two callbacks
@@ -65,6 +67,7 @@ impl<'a> Walker<'a> {
             // Two walks in step would meet at every shrinker.
             place: (!alone).then(|| scattered(now) % live),
             last: chain.last_id(),
+            since: walk.since(now),
             until: walk.until(now),
             now,
             node_aware: false,
@@ -164,15 +167,21 @@ impl<'a> Walker<'a> {
                     Ok(reference) if record.in_service() => return Some(reference),
                     Ok(_) => {}
                     Err(Refusal::Absent) => {}
-                    Err(Refusal::Busy) => {
-                        self.report.skipped_busy += 1;
-                        record.was_busy();
-                    }
+                    Err(Refusal::Busy) => self.pass_over(record, turn),
                 }
             }
             at = NonNull::new(guard.load(&record.next)); // step 6, where there was no reference
         }
         None
+    }
+
+    /// Another thread is in it.
+    fn pass_over(&mut self, record: &Record, turn: u32) {
+        self.report.skipped_busy += 1;
+        record.was_busy();
+        let node = self.walk.turn(turn).filter(|_| record.node_aware());
+        let pending = self.walk.exhaustive && record.is_pending(node.unwrap_or(0), self.since);
+        self.report.pending += usize::from(pending);
     }
 
     /// Whether `record` is to be called in this turn; no read-modify-write is spent on one that is not.

@@ -54,6 +54,56 @@ fn one_thread_per_shrinker() {
     assert!(skipped > 0, "the threads never met");
 }
 
+/// The last pass of a request that has got nothing for so long.
+fn last_pass(list: &ShrinkerList, fruitless: Duration) -> WalkReport {
+    let walk = Walk {
+        priority: 0,
+        exhaustive: true,
+        fruitless,
+        ..Walk::default()
+    };
+    list.walk(&walk, &mut |_| ControlFlow::Continue(()))
+}
+
+/// A shrinker that is asked for everything once, and gives so many objects; from then on its callback stands at a gate, on
+/// another thread. Whether who is passed over should wait, if he has got nothing since then, and since before.
+fn passed_over(spec: Shrinker, objects: usize, held: Duration) -> (usize, usize) {
+    const LONG: Duration = Duration::from_secs(3600);
+    let (list, calls) = (list(), counter());
+    let (stand, arrivals, go) = gate();
+    let cache = Fake {
+        count: move |_: &ShrinkControl| {
+            if calls.fetch_add(1, Ordering::SeqCst) > 0 {
+                stand();
+            }
+            Count::of(objects)
+        },
+        scan: move |_: &mut ShrinkControl| Scan::Freed { objects, bytes: 0 },
+    };
+    let _registration = spec.register(list, cache).unwrap();
+    assert_eq!(last_pass(list, LONG).visited, 1);
+    let walker = thread::spawn(move || walk(list, 12));
+    arrivals.recv_timeout(PATIENCE).unwrap();
+    thread::sleep(held);
+    assert_eq!(walk(list, 0).pending, 0, "there is another pass to come");
+    let (new, old) = (last_pass(list, Duration::ZERO), last_pass(list, LONG));
+    assert_eq!((new.skipped_busy, old.skipped_busy), (1, 1));
+    go.send(()).unwrap();
+    walker.join().unwrap();
+    (new.pending, old.pending)
+}
+
+/// Who was passed over waits for the one inside; but not where somebody has asked for everything and got nothing while he
+/// did, nor for one who is stuck. Seen to fail with either left out, and with every visit taken for one in vain.
+#[test]
+fn who_is_passed_over_knows_what_to_wait_for() {
+    let (no_time, long) = (Duration::ZERO, Duration::from_millis(150));
+    assert_eq!(passed_over(patient("in vain"), 0, no_time), (1, 0));
+    assert_eq!(passed_over(patient("fruitful"), 1, no_time), (1, 1));
+    assert_eq!(passed_over(patient("may be long"), 1, long), (1, 1));
+    assert_eq!(passed_over(Shrinker::new("stuck"), 1, long), (0, 0));
+}
+
 /// I13. Seen to fail with `in_service` always true: called three times.
 #[test]
 fn a_panicking_callback_is_quarantined() {
