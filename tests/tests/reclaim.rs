@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ebb_tests::numa::{affinity, pin};
-use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave, patient};
+use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave, patient, share};
 use ebbmalloc::{Count, Scan, Shrink, ShrinkControl};
 
 /// Seen to fail with all values walked at once: both caches gave.
@@ -199,7 +199,7 @@ fn threads_that_find_each_other_inside_fail_soon() {
         let _registered = ebbmalloc::register(patient("empty"), Empty).unwrap();
         let start = Instant::now();
         thread::scope(|scope| {
-            for _ in 0..64 {
+            for _ in 0..share(64) {
                 scope.spawn(|| assert!(Block::new(8 * MIB).is_none()));
             }
         });

@@ -18,10 +18,11 @@ pub(crate) unsafe fn discard(start: NonNull<u8>, len: usize) -> bool {
 /// As many ranges as one unit can have.
 const MOST: usize = UNIT_SLICES / 2;
 
-/// What `process_madvise` takes for the calling process itself, from Linux 6.14 on.
+/// What `process_madvise` takes for the calling thread's process. Linux 6.18 knows it, 6.1 does not.
 const SELF: c_int = -10_000;
 
-/// Ranges to be discarded together: where the system can, by one call, which takes a third of the time of one for each.
+/// Ranges to be discarded together: where the system can, by one call. For 32 ranges of 32 KiB that took 0.27 (huge pages) to
+/// 0.42 of the time of a call for each.
 pub(crate) struct Ranges {
     ranges: [libc::iovec; MOST],
     count: usize,
