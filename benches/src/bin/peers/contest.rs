@@ -1,7 +1,8 @@
 //! Everything run by turns.
 //!
-//! A round runs each case with each contestant; the one to begin moves on by one from case to case and from round to
-//! round. So whatever changes slowly on the machine, or is left warm by the run before, meets all alike.
+//! A round runs each case with each contestant, in an order that is drawn anew for each: so what changes slowly on the machine
+//! meets all alike, and so does what the run before left behind. (Who came after glibc in every round found the system's
+//! memory in small pieces, and took up to twice the time to fill a heap of 2 GiB.)
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -9,6 +10,8 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
+
+use ebb_benches::Random;
 
 use crate::measure::{self, Sample};
 
@@ -67,15 +70,25 @@ impl Results {
     }
 }
 
+/// The numbers below `count` in any order.
+fn order(random: &mut Random, count: usize) -> Vec<usize> {
+    let mut order: Vec<_> = (0..count).collect();
+    for place in (1..count).rev() {
+        order.swap(place, random.below(place + 1));
+    }
+    order
+}
+
 impl Contest {
     /// Runs it all; who fails in a case is not run in that case again.
     pub(crate) fn run(&self) -> Result<Results, String> {
         let mut results = Results::default();
+        // The same orders each time.
+        let mut random = Random::new(1);
         let mut progress = Progress::new(self.runs * self.cases.len() * self.contestants.len());
         for round in 0..self.runs {
             for case in 0..self.cases.len() {
-                for turn in 0..self.contestants.len() {
-                    let contestant = (turn + round + case) % self.contestants.len();
+                for contestant in order(&mut random, self.contestants.len()) {
                     progress.next(&format!(
                         "round {} of {}: {} {}",
                         round + 1,
@@ -222,5 +235,22 @@ impl Progress {
             self.done,
             self.begin.elapsed().as_secs_f64()
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen to fail with the same order each time.
+    #[test]
+    fn everybody_comes_after_everybody() {
+        let mut random = Random::new(1);
+        let mut pairs = std::collections::HashSet::new();
+        for _ in 0..200 {
+            let order = order(&mut random, 5);
+            pairs.extend(order.windows(2).map(|pair| (pair[0], pair[1])));
+        }
+        assert_eq!(pairs.len(), 5 * 4);
     }
 }
