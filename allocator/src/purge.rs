@@ -5,7 +5,7 @@
 //! 1. Units that are wholly free are purged at once: one system call for 2 MiB, and a huge page stays one.
 //! 2. *Pieces*, free slices of units that are partly in use, are purged once they are more than all that is in use; at once
 //!    where every page counts, under a budget or a bound that the program has set; else a few at a time, for a small part of
-//!    the time. Who frees a heap in any order would have it purged slice by slice otherwise, and its huge pages split, shortly
+//!    the time. Who frees a heap block by block would have it purged slice by slice otherwise, and its huge pages split, shortly
 //!    before the units come free as a whole: to fill, replace and free 8 GiB took 1.3 times as long.
 //!
 //! Inside a reclaim everything is purged. System calls are made outside the lock, on slices marked as taken (`idle`).
