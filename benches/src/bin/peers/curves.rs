@@ -54,6 +54,16 @@ fn line(
     cases.iter().filter_map(point).collect()
 }
 
+/// What stands beside a tick: of each power of ten there is room for four.
+fn label(value: &f64) -> String {
+    let exponent = (value.log10() + 1e-9).floor();
+    let digit = (value / 10_f64.powf(exponent)).round();
+    match [1.0, 2.0, 4.0, 6.0].contains(&digit) {
+        true => format!("{:.*}", (-exponent).max(0.0) as usize, value),
+        false => String::new(),
+    }
+}
+
 /// Both axes are logarithmic: what grows in proportion is a straight line.
 fn panel(
     area: &DrawingArea<SVGBackend, Shift>,
@@ -76,7 +86,9 @@ fn panel(
         .x_label_area_size(24)
         .y_label_area_size(56)
         .build_cartesian_2d(across.log_scale(), up.log_scale())?;
-    chart.configure_mesh().light_line_style(WHITE).draw()?;
+    let mesh = &mut chart.configure_mesh();
+    mesh.x_label_formatter(&label).y_label_formatter(&label);
+    mesh.light_line_style(WHITE).draw()?;
     for (number, line) in lines.iter().enumerate() {
         let colour = Palette99::pick(number).stroke_width(if number == 0 { 3 } else { 1 });
         chart
