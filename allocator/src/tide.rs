@@ -42,8 +42,10 @@ impl Tide {
 
     /// So many bytes were given back although the program may want them again.
     pub(crate) fn ebb(&self, bytes: usize) {
-        self.forget(os::now_ns());
-        self.out.fetch_add(bytes, Ordering::Relaxed);
+        if bytes > 0 {
+            self.forget(os::now_ns());
+            self.out.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// So many bytes are to be backed anew. One load if nothing was given back lately.

@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ebb_tests::numa::{affinity, pin};
-use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave, patient, share};
+use ebb_tests::{
+    Block, Cache, MIB, alone, alone_saying, blocks, leave, patient, served_beside_a_lock, share,
+};
 use ebbmalloc::{Count, Scan, Shrink, ShrinkControl};
 
 /// Seen to fail with all values walked at once: both caches gave.
@@ -215,17 +217,7 @@ fn a_cache_that_cannot_say_is_asked_again() {
         leave(24 * MIB);
         let cache = Cache::new(usize::MAX, 3_000);
         let _registered = cache.register(patient("locked"));
-        let locked = Barrier::new(2);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let blocks = cache.blocks.lock().unwrap();
-                locked.wait();
-                thread::sleep(Duration::from_millis(5));
-                drop(blocks);
-            });
-            locked.wait();
-            assert!(Block::new(2 * MIB).is_some());
-        });
+        assert!(served_beside_a_lock(&cache, 2 * MIB));
     });
 }
 

@@ -3,11 +3,13 @@
 //! Each test has a process, and so a budget, of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ebb_tests::{Block, Cache, MIB, alone, alone_saying, blocks, leave, patient};
+use ebb_tests::{
+    Block, Cache, MIB, alone, alone_saying, blocks, leave, patient, served_beside_a_lock,
+};
 use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker};
 
 /// A cache as they are on the market: `scan` blocks on the lock and allocates.
@@ -129,17 +131,7 @@ fn a_cache_that_cannot_say_is_asked_again_there() {
         leave(24 * MIB);
         let cache = Cache::new(usize::MAX, 3_000);
         let _registered = cache.register(patient("locked").lane(Lane::Async));
-        let locked = Barrier::new(2);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                let blocks = cache.blocks.lock().unwrap();
-                locked.wait();
-                thread::sleep(Duration::from_millis(5));
-                drop(blocks);
-            });
-            locked.wait();
-            assert!(Block::new(2 * MIB).is_some());
-        });
+        assert!(served_beside_a_lock(&cache, 2 * MIB));
     });
 }
 
