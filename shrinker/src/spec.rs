@@ -99,7 +99,8 @@ impl Shrinker {
     }
 
     /// How long one `count` or `scan` may take in the sync lane; [`DEFAULT_DEADLINE`] unless said. Whoever overruns it in
-    /// three visits in a row, no more than a minute apart, is moved to the async lane.
+    /// three visits in a row, no more than a minute apart, is moved to the async lane. For a visit of that length, or a
+    /// tenth of a second, whoever is passed over meanwhile should wait ([`WalkReport::pending`](crate::WalkReport::pending)).
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = nanoseconds(deadline);
         self
