@@ -415,7 +415,8 @@ typedef struct ebb_shrinker_ops_t {
   uint32_t shrinker_class;
   /**
    * How long one callback may take, in microseconds; 0 stands for 20,000. Whoever is late in three visits in a row,
-   * no more than a minute apart, is moved to the reclaim thread.
+   * no more than a minute apart, is moved to the reclaim thread. A request that finds another thread in it waits for so
+   * long, or a tenth of a second.
    */
   uint64_t deadline_us;
 } ebb_shrinker_ops_t;

@@ -107,7 +107,8 @@ pub struct EbbShrinkerOps {
     /// A number below 8, for `ebb_no_shrinker_begin`.
     pub shrinker_class: u32,
     /// How long one callback may take, in microseconds; 0 stands for 20,000. Whoever is late in three visits in a row,
-    /// no more than a minute apart, is moved to the reclaim thread.
+    /// no more than a minute apart, is moved to the reclaim thread. A request that finds another thread in it waits for so
+    /// long, or a tenth of a second.
     pub deadline_us: u64,
 }
 
