@@ -44,20 +44,25 @@ fn blocking() -> (Arc<Blocking>, ebbmalloc::Registration) {
     (cache, registration)
 }
 
-/// How many requests are refused before a block is to be had, if it is. A request gives up after a tenth of a second in which the reclaim thread was not heard of:
-/// one that took so long proves nothing about a thread that got no processor, unless it happens time and again.
-fn refused_while_the_machine_runs(size: usize) -> Option<usize> {
+/// A block, if it is to be had, and how many requests for it were refused before. A request gives up after a tenth of a second
+/// in which the reclaim thread was not heard of: one that took so long proves nothing about a thread that got no processor,
+/// unless it happens time and again.
+fn block_while_the_machine_runs(size: usize) -> (Option<Block>, usize) {
     const SILENCE: Duration = Duration::from_millis(100);
     for refused in 0..5 {
         let start = Instant::now();
-        if Block::new(size).is_some() {
-            return Some(refused);
-        }
-        if start.elapsed() < SILENCE {
-            break;
+        let block = Block::new(size);
+        if block.is_some() || start.elapsed() < SILENCE {
+            return (block, refused);
         }
     }
-    None
+    (None, 5)
+}
+
+/// How many requests are refused before a block is to be had, if it is.
+fn refused_while_the_machine_runs(size: usize) -> Option<usize> {
+    let (block, refused) = block_while_the_machine_runs(size);
+    block.map(|_| refused)
 }
 
 /// Seen to fail (refused) with `hand_over` giving to nobody while another thread takes all that comes free, and with the
@@ -155,7 +160,8 @@ fn a_late_shrinker_is_moved_and_reported() {
         let registration = ebbmalloc::register(spec, Late(cache)).unwrap();
         let mut taken = Vec::new();
         for _ in 0..20 {
-            taken.push(Block::new(100_000).expect("there is enough"));
+            let (block, _) = block_while_the_machine_runs(100_000);
+            taken.push(block.expect("there is enough"));
         }
         let stats = registration.stats();
         assert!(stats.moved && stats.overruns == 3, "{stats:?}");
