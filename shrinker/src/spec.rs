@@ -12,6 +12,7 @@ use crate::name::Name;
 use crate::record::{Record, Settings};
 use crate::registration::Registration;
 use crate::shrink::{Lane, Shrink};
+use crate::sync::nanoseconds;
 use crate::{CLASSES, DEFAULT_BATCH, DEFAULT_DEADLINE, DEFAULT_SEEKS, DEFAULT_VALUE, MAX_VALUE};
 
 /// The description of a shrinker: a name and how it is to be treated.
@@ -136,10 +137,6 @@ impl Shrinker {
     ) -> Result<Registration, RegisterError> {
         self.prepare(list, cache).map(Prepared::register)
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// A shrinker that has all its memory and is not registered yet. Dropping it drops the cache.

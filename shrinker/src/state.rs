@@ -24,7 +24,7 @@ use std::hint;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::sync::{AtomicU32, SPINS, now_ns, wait, wait_for, wake};
+use crate::sync::{AtomicU32, SPINS, nanoseconds, now_ns, wait, wait_for, wake};
 
 const DYING: u32 = 1 << 31;
 const ORPHAN: u32 = 1 << 30;
@@ -163,7 +163,7 @@ impl State {
     /// As [`wait`](Self::wait), for so long at most. Whether it is complete.
     pub(crate) fn wait_for(&self, limit: Duration) -> bool {
         let start = now_ns();
-        let limit = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
+        let limit = nanoseconds(limit);
         loop {
             // Acquire (S2): as above.
             let seen = self.word.load(Ordering::Acquire);

@@ -4,11 +4,18 @@
 //! calls, and the collector: seize's, or under `--cfg loom` a model of it that knows what must not be touched any more.
 //! Counters, names and fields that a lock protects use `std` atomics everywhere, so that models stay small.
 
+use std::time::Duration;
+
 pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, BATCH, DEPTH, FRAMES, SPINS};
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
 pub(crate) use imp::{
     forget_thread_number, now_ns, say, thread_number, wait, wait_for, wake, wake_one,
 };
+
+/// In nanoseconds, as far as these fit.
+pub(crate) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
 
 /// A number that no other living thread has; never 0. A forked thread keeps it.
 pub(crate) fn thread_token() -> usize {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::name::Name;
 use crate::pressure::Outcome;
 use crate::shrink::Lane;
+use crate::sync::nanoseconds;
 
 /// One walk over all shrinkers.
 ///
@@ -67,12 +68,12 @@ impl Walk {
     /// When the time is up, for a walk that begins at `now`.
     pub(crate) fn until(&self, now: u64) -> u64 {
         self.limit
-            .map_or(u64::MAX, |limit| now.saturating_add(ns(limit)))
+            .map_or(u64::MAX, |limit| now.saturating_add(nanoseconds(limit)))
     }
 
     /// Since when there was nothing to be had, for a walk that begins at `now`.
     pub(crate) fn since(&self, now: u64) -> u64 {
-        now.saturating_sub(ns(self.fruitless))
+        now.saturating_sub(nanoseconds(self.fruitless))
     }
 
     /// The node of a turn, if there is such a turn.
@@ -83,10 +84,6 @@ impl Walk {
         let node = (first + turn) % nodes.max(first + 1);
         (turn < nodes).then_some(node as u32)
     }
-}
-
-fn ns(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// What one shrinker did for one node, since the visitor last heard of it. Given to the visitor of a walk.
