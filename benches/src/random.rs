@@ -32,6 +32,13 @@ impl Random {
         low + self.below(high - low + 1)
     }
 
+    /// Puts them into any order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for end in (1..items.len()).rev() {
+            items.swap(end, self.below(end + 1));
+        }
+    }
+
     /// A size as programs use them, 8 bytes to 8 KiB: each doubling half as often as the one before.
     #[inline]
     pub fn small_size(&mut self) -> usize {

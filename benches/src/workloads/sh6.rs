@@ -76,11 +76,7 @@ pub(super) fn free(mut blocks: Vec<Piece>, order: Order, random: &mut Random) ->
     match order {
         Order::Forward => {}
         Order::Backward => blocks.reverse(),
-        Order::Shuffled => {
-            for end in (1..blocks.len()).rev() {
-                blocks.swap(end, random.below(end + 1));
-            }
-        }
+        Order::Shuffled => random.shuffle(&mut blocks),
     }
     free_all(blocks)
 }

@@ -73,9 +73,7 @@ impl Results {
 /// The numbers below `count` in any order.
 fn order(random: &mut Random, count: usize) -> Vec<usize> {
     let mut order: Vec<_> = (0..count).collect();
-    for place in (1..count).rev() {
-        order.swap(place, random.below(place + 1));
-    }
+    random.shuffle(&mut order);
     order
 }
 
