@@ -72,7 +72,7 @@ impl Arena {
         }
     }
 
-    /// The lock, for a fork.
+    /// Its units.
     pub(crate) fn lock(&self) -> &Lock<Units> {
         &self.units
     }

@@ -277,3 +277,7 @@ pub(crate) fn report(pointer: usize, misuse: Misuse) -> ! {
         )),
     }
 }
+
+#[cfg(test)]
+#[path = "node_tests.rs"]
+mod tests;

@@ -161,6 +161,33 @@ fn pieces_go_back_as_the_program_goes_on() {
     });
 }
 
+/// Under a bound of the program's own, or a budget, pieces go back at once. Seen to fail when they waited there too.
+#[test]
+fn a_bound_that_was_set_counts_pieces() {
+    const SIZE: usize = 300_000;
+    alone("a_bound_that_was_set_counts_pieces", || {
+        // Each node gives back when something is freed there.
+        pin(affinity()[0]);
+        let bounds: [fn(); 2] = [
+            || ebbmalloc::set_budget(Some(1024 * MIB)),
+            || ebbmalloc::set_keep(10 * MIB),
+        ];
+        for bound in bounds {
+            bound();
+            let blocks: Vec<_> = (0..100 * MIB / SIZE).map(|_| raw::alloc(SIZE)).collect();
+            let (quarter, rest): (Vec<_>, Vec<_>) =
+                blocks.chunks(4).map(|four| four.split_at(1)).unzip();
+            // SAFETY: live, used no more.
+            let free = |block: &*mut u8| unsafe { raw::free(*block) };
+            quarter.into_iter().flatten().for_each(free);
+            let (kept, in_use) = kept();
+            assert!(kept <= KEPT, "{kept} {in_use}");
+            rest.into_iter().flatten().for_each(free);
+            ebbmalloc::set_budget(None);
+        }
+    });
+}
+
 /// The backed figure is what the system really backs: never less than what is resident, and close to it when all
 /// is touched.
 #[test]
