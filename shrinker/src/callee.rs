@@ -57,6 +57,11 @@ impl<'a> Callee<'a> {
         self.overran.get()
     }
 
+    /// Whether a callback did either.
+    pub(crate) fn failed(&self) -> bool {
+        self.panicked() || self.overran()
+    }
+
     /// When the last callback returned, on the clock of `now_ns`.
     pub(crate) fn now(&self) -> u64 {
         self.now.get()

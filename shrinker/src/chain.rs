@@ -94,6 +94,7 @@ impl Chain {
         self.epoch.ready();
     }
 
+    #[inline(always)] // As that of the epoch.
     pub(crate) fn enter(&self) -> Guard {
         self.epoch.enter()
     }

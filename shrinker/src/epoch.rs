@@ -115,6 +115,7 @@ impl Epoch {
     }
 
     /// Enters a guard. Never on an exiting thread, never under a lock.
+    #[inline(always)] // Once per visit: as a call it hands the guard over in memory.
     pub(crate) fn enter(&self) -> Guard {
         // First: what seize allocates counts as inside already.
         let depth = Depth::deeper();

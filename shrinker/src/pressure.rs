@@ -81,30 +81,40 @@ impl Pauses {
     }
 }
 
-/// Counts, and scans as much as `job` asks for. `deferred` is the node's put-off work. `pause` says in each pause
-/// whether the request is satisfied.
-pub(crate) fn shrink(
+/// Asks how much there is. Nothing where that is the end of it.
+pub(crate) fn count(
     cache: &Callee<'_>,
     job: &Pressure,
+    outcome: &mut Outcome,
+) -> Option<(usize, usize)> {
+    let question = job.question(0, cache.now());
+    match cache.count(&question) {
+        Some(Count::Objects {
+            objects,
+            bytes_each,
+        }) => Some((objects.get(), bytes_each)),
+        // What is left leaves the deferred work alone: it is still there to be done.
+        Some(Count::Unknown) => {
+            outcome.stopped = true;
+            None
+        }
+        Some(Count::Empty) | None => None,
+    }
+}
+
+/// Scans as much as `job` asks for of so many objects, each of so many bytes. `deferred` is the node's put-off work. `pause`
+/// says in each pause whether the request is satisfied.
+#[inline(never)] // So that it takes no registers from the way of those that have nothing to give.
+pub(crate) fn scan(
+    cache: &Callee<'_>,
+    job: &Pressure,
+    (objects, bytes_each): (usize, usize),
     deferred: &Deferred,
     outcome: &mut Outcome,
     pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
 ) {
-    let question = job.question(0, cache.now());
-    let (objects, bytes_each) = match cache.count(&question) {
-        Some(Count::Objects {
-            objects,
-            bytes_each,
-        }) => (objects, bytes_each),
-        // What is left leaves the deferred work alone: it is still there to be done.
-        Some(Count::Unknown) => {
-            outcome.stopped = true;
-            return;
-        }
-        Some(Count::Empty) | None => return,
-    };
     let put_off = deferred.take(cache.now());
-    let mut plan = Plan::new(job, objects.get(), bytes_each, put_off);
+    let mut plan = Plan::new(job, objects, bytes_each, put_off);
     let mut pauses = Pauses {
         step: job.goal,
         bytes: 0,

@@ -91,7 +91,9 @@ fn run_with(
     let mut outcome = Outcome::default();
     let times = Times::new();
     let callee = Callee::new(cache, &times, job.deadline, now_ns());
-    shrink(&callee, job, deferred, &mut outcome, pause);
+    if let Some(found) = count(&callee, job, &mut outcome) {
+        scan(&callee, job, found, deferred, &mut outcome, pause);
+    }
     outcome
 }
 

@@ -187,7 +187,8 @@ impl Record {
     }
 
     /// Calls the cache from `now` until `until`: count, then scans, with a `pause` now and then (`pressure`). A panic of the
-    /// cache ends its service. When the last callback returned is left in `now`.
+    /// cache ends its service. When the last callback returned is left in `now`. The outcome is none where it had
+    /// nothing and said so in time: most of those that a walk meets, whose way is kept short.
     ///
     /// # Safety
     /// The caller holds a reference that is busy.
@@ -198,12 +199,11 @@ impl Record {
         node: u32,
         until: u64,
         pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         // SAFETY: the caller's reference keeps the count above zero, so the box is not taken out: only shared
         // borrows exist.
-        let cache = unsafe { &*self.cache.get() };
-        let mut outcome = Outcome::default();
-        let Some(cache) = cache else { return outcome };
+        let cache = unsafe { &*self.cache.get() }.as_ref()?;
+        let began = *now;
         let job = Pressure {
             seeks: self.settings.seeks,
             batch: self.settings.batch,
@@ -218,30 +218,42 @@ impl Record {
                 Lane::Async => u64::MAX,
             },
         };
-        let deferred = self.deferred.at(node);
-        let began = *now;
         let callee = Callee::new(&**cache, &self.times, job.deadline, began);
-        pressure::shrink(&callee, &job, deferred, &mut outcome, pause);
+        let mut outcome = Outcome::default();
+        let found = pressure::count(&callee, &job, &mut outcome);
+        if let Some(found) = found {
+            let deferred = self.deferred.at(node);
+            pressure::scan(&callee, &job, found, deferred, &mut outcome, pause);
+        }
         self.holder.returned();
         *now = callee.now();
+        // Relaxed: a figure, and the busy mark keeps other writers out.
+        let calls = self.calls.load(Ordering::Relaxed) + 1;
+        self.calls.store(calls, Ordering::Relaxed);
+        let idle = found.is_none() && !outcome.stopped && !callee.failed();
+        if idle && !walk.exhaustive {
+            return None;
+        }
         if walk.exhaustive && outcome.is_vain() {
             // Relaxed: see `is_pending`.
             self.vain.at(node).store(began, Ordering::Relaxed);
         }
         outcome.overran = callee.overran();
         outcome.moved = walk.lane == Lane::Sync && self.late_again(&outcome, *now);
-        // Relaxed: a figure, and the busy mark keeps other writers out.
-        let calls = self.calls.load(Ordering::Relaxed) + 1;
-        self.calls.store(calls, Ordering::Relaxed);
+        self.book(&outcome, callee.panicked());
+        Some(outcome)
+    }
+
+    /// Books what came of a visit.
+    fn book(&self, outcome: &Outcome, panicked: bool) {
         if outcome.calls > 0 || outcome.overran {
-            self.counters.scanned(&outcome);
+            self.counters.scanned(outcome);
         }
-        if callee.panicked() {
+        if panicked {
             // Relaxed: see `in_service`.
             self.quarantined.store(true, Ordering::Relaxed);
             self.counters.panicked();
         }
-        outcome
     }
 
     /// Takes the cache out, to be dropped.

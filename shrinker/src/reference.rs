@@ -2,6 +2,7 @@
 //! give back what it never took.
 
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
 
@@ -75,21 +76,30 @@ impl Reference {
 
     /// Steps 5 and 6 of the walk, under the guard that was entered in step 4 (I2): gives it back, and goes on to the next.
     pub(crate) fn put(self, guard: &Guard) -> Option<NonNull<Record>> {
-        let record = self.record();
-        record.state.put(self.holding.get() == Holding::Busy);
-        self.holding.set(Holding::Nothing);
+        // Given back here, and not once more when it is dropped.
+        let this = ManuallyDrop::new(self);
+        let record = this.record();
+        record.state.put(this.holding.get() == Holding::Busy);
         NonNull::new(guard.load(&record.next))
     }
 }
 
 /// For a walk that ends in the middle, or a visitor that panicked.
 impl Drop for Reference {
+    #[inline]
     fn drop(&mut self) {
-        if self.holding.get() == Holding::Nothing {
-            return;
+        match self.holding.get() {
+            Holding::Nothing => {}
+            holding => give_back(self.chain, self.record, holding == Holding::Busy),
         }
-        // I2: under a guard: the wake-up still names the record.
-        let _guard = self.chain.enter();
-        self.record().state.put(self.holding.get() == Holding::Busy);
     }
+}
+
+/// Gives a reference back to where nobody goes on from it.
+#[cold]
+fn give_back(chain: &'static Chain, record: NonNull<Record>, busy: bool) {
+    // I2: under a guard: the wake-up still names the record.
+    let _guard = chain.enter();
+    // SAFETY: I1: referenced until here.
+    unsafe { record.as_ref() }.state.put(busy);
 }

@@ -157,7 +157,6 @@ pub struct WalkReport {
 
 impl WalkReport {
     pub(crate) fn add(&mut self, outcome: &Outcome) {
-        self.visited += 1;
         self.stopped += usize::from(outcome.stopped);
         self.timed_out |= outcome.timed_out;
         self.objects = self.objects.saturating_add(outcome.objects);

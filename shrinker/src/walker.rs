@@ -114,28 +114,39 @@ impl<'a> Walker<'a> {
             return ControlFlow::Continue(());
         }
         let mut range = (after + 1)..=upto;
-        let mut last: Option<Reference> = None;
-        loop {
-            let guard = self.chain.enter(); // steps 1 and 4
-            let at = match last.take() {
-                Some(reference) => reference.put(&guard), // steps 5 and 6
-                None => self.first(&mut range, &guard),
-            };
-            let Some(reference) = self.find(at, turn, &range, &guard) else {
-                return ControlFlow::Continue(());
-            };
-            drop(guard); // step 3
+        let mut found = self.first(turn, &mut range);
+        while let Some(reference) = found {
             let flow = self.call(&reference, node);
             let over = flow.is_break() || reference.is_last();
             if over && reference.try_put() || flow.is_break() {
                 return flow;
             }
-            last = Some(reference);
+            found = self.next(reference, turn, &range);
         }
+        ControlFlow::Continue(())
+    }
+
+    /// A reference to the first shrinker of a leg that is to be called.
+    fn first(&mut self, turn: u32, range: &mut RangeInclusive<u64>) -> Option<Reference> {
+        let guard = self.chain.enter(); // step 1
+        let at = self.begin(range, &guard);
+        self.find(at, turn, range, &guard) // step 2; and out of the guard, step 3
+    }
+
+    /// A reference to the one after `last` that is to be called.
+    fn next(
+        &mut self,
+        last: Reference,
+        turn: u32,
+        range: &RangeInclusive<u64>,
+    ) -> Option<Reference> {
+        let guard = self.chain.enter(); // step 4
+        let at = last.put(&guard); // steps 5 and 6
+        self.find(at, turn, range, &guard) // steps 2 and 3, as above
     }
 
     /// The record at which a leg begins to look; where the walk begins anywhere, `range` begins with that one.
-    fn first(&mut self, range: &mut RangeInclusive<u64>, guard: &Guard) -> Option<NonNull<Record>> {
+    fn begin(&mut self, range: &mut RangeInclusive<u64>, guard: &Guard) -> Option<NonNull<Record>> {
         let place = self.place.take();
         let at = self.chain.at(place.unwrap_or(0), guard)?;
         if place.is_some() {
@@ -214,7 +225,7 @@ impl<'a> Walker<'a> {
             Lane::Sync => record.class_bit(),
             Lane::Async => 0,
         };
-        with_frame(record, class, || {
+        let flow = with_frame(record, class, || {
             record.hold(self.now);
             let node = if record.node_aware() { node } else { 0 };
             let mut told = Outcome::default();
@@ -226,32 +237,53 @@ impl<'a> Walker<'a> {
             // SAFETY: `reference` is a reference, and busy until it is left below.
             let outcome =
                 unsafe { record.call(&mut self.now, self.walk, node, self.until, &mut pause) };
-            if outcome.moved {
-                // Relaxed: a hint.
-                self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
-            }
-            self.report.add(&outcome);
             self.called = record.id();
-            let news = outcome.since(&told);
-            let eventful = news.bytes > 0 || news.objects > 0 || news.moved;
-            if eventful {
-                // The visitor may be at work for a while; others may come in meanwhile.
-                reference.leave();
+            self.report.visited += 1;
+            match outcome {
+                Some(outcome) => self.tell(reference, node, &outcome, &told),
+                None => {
+                    let nothing = Outcome::default();
+                    (self.visit)(&Visit::new(record.name(), node, &nothing, false))
+                }
             }
-            // Satisfied in a pause it wants to hear no more, but for a move, which is told only once.
-            if !outcome.satisfied || news.moved {
-                let visit = Visit::new(record.name(), node, &news, false);
-                self.report.satisfied = (self.visit)(&visit).is_break();
-            }
-            self.report.satisfied |= outcome.satisfied;
-            if eventful {
-                self.now = now_ns();
-            }
-            match self.report.satisfied {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        })
+        });
+        self.report.satisfied = flow.is_break();
+        flow
+    }
+
+    /// Lets the visitor know what came of it since he was `told`.
+    #[inline(never)] // As `pressure::scan`.
+    fn tell(
+        &mut self,
+        reference: &Reference,
+        node: u32,
+        outcome: &Outcome,
+        told: &Outcome,
+    ) -> ControlFlow<()> {
+        if outcome.moved {
+            // Relaxed: a hint.
+            self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
+        }
+        self.report.add(outcome);
+        let news = outcome.since(told);
+        let eventful = news.bytes > 0 || news.objects > 0 || news.moved;
+        if eventful {
+            // The visitor may be at work for a while; others may come in meanwhile.
+            reference.leave();
+        }
+        let mut satisfied = outcome.satisfied;
+        // Satisfied in a pause it wants to hear no more, but for a move, which is told only once.
+        if !satisfied || news.moved {
+            let visit = Visit::new(reference.record().name(), node, &news, false);
+            satisfied |= (self.visit)(&visit).is_break();
+        }
+        if eventful {
+            self.now = now_ns();
+        }
+        match satisfied {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
     }
 }
 
