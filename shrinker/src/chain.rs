@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicPtr as Plain, AtomicU64, AtomicUsize, Ordering};
 
 use crate::credit::Credit;
 use crate::epoch::{self, Epoch, Guard};
-use crate::frames::in_callback;
 use crate::limbo::Limbo;
 use crate::lock::Lock;
 use crate::record::Record;
@@ -257,7 +256,7 @@ impl Chain {
             record.repair();
             false
         });
-        self.walks.repair(usize::from(in_callback()));
+        self.walks.end();
         self.epoch.abandon();
     }
 }

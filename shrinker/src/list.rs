@@ -61,7 +61,8 @@
 //!   `loom_one_walker_at_a_time`, `one_thread_per_shrinker`
 //! - **I13** A callback that panicked is never called again. `a_panicking_callback_is_quarantined`
 //! - **I14** A walk that is broken off is continued by the next one behind the last visited shrinker; one that came to its
-//!   end leaves that place as it was, and one that begins while others are under way begins anywhere. `cursor_rotates`
+//!   end leaves that place as it was, and one that begins while another is known to be under way begins anywhere. `cursor_rotates`,
+//!   `beside_another_walk_one_begins_anywhere`
 //! - **I15** A walk visits no shrinker that was registered after it began. `walk_is_bounded_by_its_start`
 //! - **I16** After a fork the child's counts are those of its one thread. `forked_child_can_unregister_and_walk`
 

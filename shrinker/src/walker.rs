@@ -43,8 +43,8 @@ pub(crate) struct Walker<'a> {
     called: u64,
     /// Whether the walk came to its end and was not broken off.
     complete: bool,
-    /// Whether it is counted among those under way.
-    counted: bool,
+    /// Whether it is the one that others know of.
+    known: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -56,8 +56,8 @@ impl<'a> Walker<'a> {
     ) -> Self {
         let now = now_ns();
         let live = chain.live();
-        let counted = live > 1;
-        let alone = !counted || chain.walks.begin() == 0;
+        let known = live > 1 && chain.walks.begin();
+        let alone = live <= 1 || known;
         Self {
             chain,
             walk,
@@ -74,7 +74,7 @@ impl<'a> Walker<'a> {
             only: None,
             called: 0,
             complete: false,
-            counted,
+            known,
         }
     }
 
@@ -293,7 +293,7 @@ impl Drop for Walker<'_> {
         if !self.complete && self.called != 0 {
             self.chain.walks.set_cursor(self.called);
         }
-        if self.counted {
+        if self.known {
             self.chain.walks.end();
         }
     }

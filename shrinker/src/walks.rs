@@ -1,19 +1,19 @@
 //! Where walks begin: where the last one was broken off, or apart from those that are under way. Relaxed everywhere: hints.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// On cache lines of its own: it is written by every walk that is not the only one, or is broken off.
 #[repr(align(128))]
 pub(crate) struct Walks {
     cursor: AtomicU64,
-    running: AtomicUsize,
+    under_way: AtomicBool,
 }
 
 impl Walks {
     pub(crate) const fn new() -> Self {
         Self {
             cursor: AtomicU64::new(0),
-            running: AtomicUsize::new(0),
+            under_way: AtomicBool::new(false),
         }
     }
 
@@ -29,17 +29,19 @@ impl Walks {
         }
     }
 
-    /// Counts a walk that begins. How many others are under way.
-    pub(crate) fn begin(&self) -> usize {
-        self.running.fetch_add(1, Ordering::Relaxed)
+    /// A walk begins. Whether no other is known to be under way; this one is from then on, until its [`end`](Self::end).
+    /// A hint: two that begin at the same moment hear the same, and who began beside another is not known any more when that
+    /// one has ended. So it takes no locked instruction, and those who are not the only one write nothing.
+    pub(crate) fn begin(&self) -> bool {
+        let alone = !self.under_way.load(Ordering::Relaxed);
+        if alone {
+            self.under_way.store(true, Ordering::Relaxed);
+        }
+        alone
     }
 
+    /// Ends a walk that was told that it is the only one; or, in a forked child, those of other threads.
     pub(crate) fn end(&self) {
-        self.running.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// In a forked child: only so many are under way.
-    pub(crate) fn repair(&self, running: usize) {
-        self.running.store(running, Ordering::Relaxed);
+        self.under_way.store(false, Ordering::Relaxed);
     }
 }

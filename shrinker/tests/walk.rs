@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use common::*;
 use ebb_shrinker::*;
@@ -59,6 +61,28 @@ fn cursor_rotates() {
     assert_eq!(names(list, 3), ["e", "a", "b"]);
     // Behind the last one comes the first, and a walk that is not broken off goes once around.
     assert_eq!(names(list, usize::MAX), ["c", "e", "a", "b"]);
+}
+
+/// I14: two walks in step would meet at every shrinker. Seen to fail with all that begin told that they are alone (each began at
+/// "b"), and with `end` left out (so did none at "a" afterwards, but by chance).
+#[test]
+fn beside_another_walk_one_begins_anywhere() {
+    let list = list();
+    let _registered = five(list);
+    let first = || names(list, usize::MAX).swap_remove(0);
+    let mut beside = HashSet::new();
+    list.walk(&Walk::default(), &mut |visit| {
+        let other = || (0..200).map(|_| first()).collect::<Vec<_>>();
+        if visit.name() == "a" {
+            beside.extend(thread::scope(|scope| scope.spawn(other).join().unwrap()));
+        }
+        ControlFlow::Continue(())
+    });
+    beside.remove("b");
+    assert!(beside.len() > 1, "{beside:?}");
+    for _ in 0..20 {
+        assert_eq!(first(), "a");
+    }
 }
 
 /// I14, the other half: walks that serve the cheapest shrinkers first, and come to their end, do not send those that follow
