@@ -14,7 +14,7 @@ use crate::{Latencies, Sleeper, median};
 pub(crate) const CHURNERS: usize = 9;
 
 /// Rounds in which everything that is compared takes its turn, for an equal part of the time.
-const ROUNDS: usize = 11;
+const ROUNDS: usize = 41;
 
 /// What came of threads that churn and threads that walk the same list.
 struct Figures {

@@ -1,13 +1,13 @@
-//! A walk in progress: the steps that the head of `list` explains.
+//! A walk in progress: the steps that the head of `list` explains. Here is the way along the list; `call` is what happens at
+//! each shrinker.
 
-use std::ops::{ControlFlow, RangeInclusive};
+mod call;
+
+use std::ops::ControlFlow;
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
 
 use crate::chain::Chain;
-use crate::epoch::{Guard, assert_outside};
-use crate::frames::with_frame;
-use crate::pressure::Outcome;
+use crate::epoch::Guard;
 use crate::record::Record;
 use crate::reference::Reference;
 use crate::shrink::Lane;
@@ -45,6 +45,25 @@ pub(crate) struct Walker<'a> {
     complete: bool,
     /// Whether it is the one that others know of.
     known: bool,
+}
+
+/// A way along the list: over the shrinkers whose ids are above `after` and at most `upto`.
+struct Leg {
+    /// How often the walk has gone over the list before; shrinkers that do not tell nodes apart are called in the first turn.
+    turn: u32,
+    node: u32,
+    after: u64,
+    upto: u64,
+}
+
+impl Leg {
+    /// The node that a shrinker is called for.
+    fn node_of(&self, record: &Record) -> u32 {
+        match record.node_aware() {
+            true => self.node,
+            false => 0,
+        }
+    }
 }
 
 impl<'a> Walker<'a> {
@@ -90,7 +109,12 @@ impl<'a> Walker<'a> {
         // It says nothing of where others should go on.
         self.complete = true;
         self.place = None;
-        let _ = self.leg(0, self.walk.node, id.saturating_sub(1), id);
+        let _ = self.go(Leg {
+            turn: 0,
+            node: self.walk.node,
+            after: id.saturating_sub(1),
+            upto: id,
+        });
         self.report
     }
 
@@ -98,8 +122,14 @@ impl<'a> Walker<'a> {
     fn turns(&mut self) -> ControlFlow<()> {
         let mut turn = 0;
         while let Some(node) = self.walk.turn(turn) {
-            self.leg(turn, node, self.start, self.last)?;
-            self.leg(turn, node, 0, self.start.min(self.last))?;
+            let leg = |after, upto| Leg {
+                turn,
+                node,
+                after,
+                upto,
+            };
+            self.go(leg(self.start, self.last))?;
+            self.go(leg(0, self.start.min(self.last)))?;
             if !self.node_aware {
                 break;
             }
@@ -108,77 +138,70 @@ impl<'a> Walker<'a> {
         ControlFlow::Continue(())
     }
 
-    /// Visits the shrinkers whose ids are above `after` and at most `upto`. The steps are those of the head of `list`.
-    fn leg(&mut self, turn: u32, node: u32, after: u64, upto: u64) -> ControlFlow<()> {
-        if after >= upto {
+    /// Visits the shrinkers of a leg. The steps are those of the head of `list`.
+    fn go(&mut self, mut leg: Leg) -> ControlFlow<()> {
+        if leg.after >= leg.upto {
             return ControlFlow::Continue(());
         }
-        let mut range = (after + 1)..=upto;
-        let mut found = self.first(turn, &mut range);
+        let mut found = self.first(&mut leg);
         while let Some(reference) = found {
-            let flow = self.call(&reference, node);
+            let flow = self.call(&reference, &leg);
             let over = flow.is_break() || reference.is_last();
             if over && reference.try_put() || flow.is_break() {
                 return flow;
             }
-            found = self.next(reference, turn, &range);
+            found = self.next(reference, &leg);
         }
         ControlFlow::Continue(())
     }
 
     /// A reference to the first shrinker of a leg that is to be called.
-    fn first(&mut self, turn: u32, range: &mut RangeInclusive<u64>) -> Option<Reference> {
+    fn first(&mut self, leg: &mut Leg) -> Option<Reference> {
         let guard = self.chain.enter(); // step 1
-        let at = self.begin(range, &guard);
-        self.find(at, turn, range, &guard) // step 2; and out of the guard, step 3
+        let at = self.begin(leg, &guard);
+        self.find(at, leg, &guard) // step 2; and out of the guard, step 3
     }
 
     /// A reference to the one after `last` that is to be called.
-    fn next(
-        &mut self,
-        last: Reference,
-        turn: u32,
-        range: &RangeInclusive<u64>,
-    ) -> Option<Reference> {
+    fn next(&mut self, last: Reference, leg: &Leg) -> Option<Reference> {
         let guard = self.chain.enter(); // step 4
         let at = last.put(&guard); // steps 5 and 6
-        self.find(at, turn, range, &guard) // steps 2 and 3, as above
+        self.find(at, leg, &guard) // steps 2 and 3, as above
     }
 
-    /// The record at which a leg begins to look; where the walk begins anywhere, `range` begins with that one.
-    fn begin(&mut self, range: &mut RangeInclusive<u64>, guard: &Guard) -> Option<NonNull<Record>> {
+    /// The record at which a leg begins to look; where the walk begins anywhere, the leg begins with that one.
+    fn begin(&mut self, leg: &mut Leg, guard: &Guard) -> Option<NonNull<Record>> {
         let place = self.place.take();
         let at = self.chain.at(place.unwrap_or(0), guard)?;
         if place.is_some() {
             // SAFETY: I3: found under `guard`.
-            let id = unsafe { at.as_ref() }.id();
-            self.start = id - 1;
-            *range = id..=*range.end();
+            self.start = unsafe { at.as_ref() }.id() - 1;
+            leg.after = self.start;
         }
         Some(at)
     }
 
-    /// Step 2: a reference to the first shrinker of those ids, at `at` or behind it, that is to be called.
+    /// Step 2: a reference to the first shrinker of a leg, at `at` or behind it, that is to be called.
+    #[inline(always)] // As a call it hands the reference over in memory.
     fn find(
         &mut self,
         mut at: Option<NonNull<Record>>,
-        turn: u32,
-        range: &RangeInclusive<u64>,
+        leg: &Leg,
         guard: &Guard,
     ) -> Option<Reference> {
         while let Some(here) = at {
             // SAFETY: I3: found under `guard`.
             let record = unsafe { here.as_ref() };
-            if record.id() > *range.end() {
+            if record.id() > leg.upto {
                 break;
             }
-            if range.contains(&record.id()) && self.wants(record, turn) {
+            if record.id() > leg.after && self.wants(record, leg.turn) {
                 match Reference::try_get(self.chain, here, guard) {
                     // Asked here, where whoever was in it before is seen to have left: none is called after a panic (I13).
                     Ok(reference) if record.in_service() => return Some(reference),
                     Ok(_) => {}
                     Err(Refusal::Absent) => {}
-                    Err(Refusal::Busy) => self.pass_over(record, turn),
+                    Err(Refusal::Busy) => self.pass_over(record, leg),
                 }
             }
             at = NonNull::new(guard.load(&record.next)); // step 6, where there was no reference
@@ -187,11 +210,10 @@ impl<'a> Walker<'a> {
     }
 
     /// Another thread is in it.
-    fn pass_over(&mut self, record: &Record, turn: u32) {
+    fn pass_over(&mut self, record: &Record, leg: &Leg) {
         self.report.skipped_busy += 1;
         record.was_busy();
-        let node = self.walk.turn(turn).filter(|_| record.node_aware());
-        let pending = self.walk.exhaustive && record.is_pending(node.unwrap_or(0), self.since);
+        let pending = self.walk.exhaustive && record.is_pending(leg.node_of(record), self.since);
         self.report.pending += usize::from(pending);
     }
 
@@ -211,79 +233,6 @@ impl<'a> Walker<'a> {
     fn in_lane(&self, record: &Record) -> bool {
         let here = record.lane() == self.walk.lane;
         here || (self.walk.lane == Lane::Async && record.has_deferred())
-    }
-
-    /// Step 3: the cache, then the visitor; in each pause of the cache, the visitor too.
-    fn call(&mut self, reference: &Reference, node: u32) -> ControlFlow<()> {
-        assert_outside();
-        if self.now >= self.until {
-            self.report.timed_out = true;
-            return ControlFlow::Break(());
-        }
-        let record = reference.record();
-        let class = match self.walk.lane {
-            Lane::Sync => record.class_bit(),
-            Lane::Async => 0,
-        };
-        let flow = with_frame(record, class, || {
-            record.hold(self.now);
-            let node = if record.node_aware() { node } else { 0 };
-            let mut told = Outcome::default();
-            let mut pause = |outcome: &Outcome| {
-                let news = outcome.since(&told);
-                told = *outcome;
-                (self.visit)(&Visit::new(record.name(), node, &news, true))
-            };
-            // SAFETY: `reference` is a reference, and busy until it is left below.
-            let outcome =
-                unsafe { record.call(&mut self.now, self.walk, node, self.until, &mut pause) };
-            self.called = record.id();
-            self.report.visited += 1;
-            match outcome {
-                Some(outcome) => self.tell(reference, node, &outcome, &told),
-                None => {
-                    let nothing = Outcome::default();
-                    (self.visit)(&Visit::new(record.name(), node, &nothing, false))
-                }
-            }
-        });
-        self.report.satisfied = flow.is_break();
-        flow
-    }
-
-    /// Lets the visitor know what came of it since he was `told`.
-    #[inline(never)] // As `pressure::scan`.
-    fn tell(
-        &mut self,
-        reference: &Reference,
-        node: u32,
-        outcome: &Outcome,
-        told: &Outcome,
-    ) -> ControlFlow<()> {
-        if outcome.moved {
-            // Relaxed: a hint.
-            self.chain.asynchronous.fetch_add(1, Ordering::Relaxed);
-        }
-        self.report.add(outcome);
-        let news = outcome.since(told);
-        let eventful = news.bytes > 0 || news.objects > 0 || news.moved;
-        if eventful {
-            // The visitor may be at work for a while; others may come in meanwhile.
-            reference.leave();
-        }
-        let mut satisfied = outcome.satisfied;
-        // Satisfied in a pause it wants to hear no more, but for a move, which is told only once.
-        if !satisfied || news.moved {
-            let visit = Visit::new(reference.record().name(), node, &news, false);
-            satisfied |= (self.visit)(&visit).is_break();
-        }
-        if eventful {
-            self.now = now_ns();
-        }
-        match satisfied {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
     }
 }
 
