@@ -13,7 +13,8 @@
 //!    progress, which is bytes and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. A
 //!    shrinker that was passed over because another thread is in it, which may have lost its CPU, is waited for; unless that
 //!    one is stuck, or any thread has asked it for everything in vain meanwhile: else threads that fail together would
-//!    find each other inside for ever.
+//!    find each other inside for ever. One that cannot say or do anything, since somebody holds its lock, is asked again for
+//!    [`LOCKED_NS`] at least, and no longer: that may be this thread.
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
 //! 7. Report (`report`), and fail.
 //!
@@ -44,6 +45,10 @@ use crate::torture;
 
 /// Rounds without progress before a request fails although a shrinker was busy.
 const ROUNDS: u32 = 16;
+
+/// How long a request has gone on without progress, in nanoseconds, before it fails although a shrinker could not say or do
+/// anything.
+const LOCKED_NS: u64 = 100_000_000;
 
 /// How long a request may reclaim, in nanoseconds.
 const LIMIT_NS: u64 = 10_000_000_000;
@@ -193,7 +198,8 @@ impl Patience {
 
     /// Whether that is too long.
     fn is_over(&self, last: &Round) -> bool {
-        self.rounds > ROUNDS && !last.pending
+        let locked = last.stopped > 0 && os::now_ns() - self.since < LOCKED_NS;
+        self.rounds > ROUNDS && !last.pending && !locked
     }
 }
 

@@ -111,7 +111,7 @@ pub(crate) struct Round {
     /// All walks together.
     visited: usize,
     objects: usize,
-    stopped: usize,
+    pub(crate) stopped: usize,
     skipped: usize,
 }
 

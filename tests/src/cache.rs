@@ -128,14 +128,14 @@ pub fn leave(bytes: usize) {
     ebbmalloc::set_budget(Some(ebbmalloc::backed() + bytes + (64 << 10)));
 }
 
-/// Whether a request of so many bytes is served although another thread holds the cache's lock for 5 ms of it. Where that
+/// Whether a request of so many bytes is served although another thread holds the cache's lock for 40 ms of it. Where that
 /// took longer, because the machine stood still, a refusal proves nothing, and the question is asked again.
 ///
 /// # Panics
 /// When a thread panicked while it held the lock.
 #[must_use]
 pub fn served_beside_a_lock(cache: &Cache, size: usize) -> bool {
-    const LONG: Duration = Duration::from_millis(10);
+    const LONG: Duration = Duration::from_millis(80);
     for _ in 0..20 {
         let locked = Barrier::new(2);
         let (served, held) = thread::scope(|scope| {

@@ -210,7 +210,7 @@ fn threads_that_find_each_other_inside_fail_soon() {
 }
 
 /// A cache whose lock somebody holds for a moment, so that it cannot say what it has, is asked again. Seen to fail when only
-/// `Stop` was a reason to.
+/// `Stop` was a reason to, and when 16 rounds were the end.
 #[test]
 fn a_cache_that_cannot_say_is_asked_again() {
     alone("a_cache_that_cannot_say_is_asked_again", || {
@@ -218,6 +218,37 @@ fn a_cache_that_cannot_say_is_asked_again() {
         let cache = Cache::new(usize::MAX, 3_000);
         let _registered = cache.register(patient("locked"));
         assert!(served_beside_a_lock(&cache, 2 * MIB));
+    });
+}
+
+/// A cache that says it frees and never does is no reason to go on: that is progress of nobody's. Seen to fail with such
+/// a request taken for one that waits for a lock.
+#[test]
+fn a_cache_that_only_says_it_frees_ends_soon() {
+    struct Liar(AtomicUsize);
+    impl Shrink for Liar {
+        fn count(&self, ctl: &ShrinkControl) -> Count {
+            self.0
+                .fetch_add(usize::from(ctl.priority() == 0), Ordering::SeqCst);
+            Count::of(1)
+        }
+        fn scan(&self, _: &mut ShrinkControl) -> Scan {
+            Scan::Freed {
+                objects: 1,
+                bytes: 100,
+            }
+        }
+    }
+    alone("a_cache_that_only_says_it_frees_ends_soon", || {
+        ebbmalloc::set_reports(false);
+        leave(4 * MIB);
+        let _taken = Block::new(2 * MIB).expect("there is as much");
+        let liar = Arc::new(Liar(AtomicUsize::new(0)));
+        let _registered = ebbmalloc::register(patient("liar"), liar.clone()).unwrap();
+        assert!(Block::new(3 * MIB).is_none());
+        // Once in each of 17 rounds, and now and then in one that torture adds.
+        let asked = liar.0.load(Ordering::SeqCst);
+        assert!((17..=24).contains(&asked), "{asked}");
     });
 }
 
