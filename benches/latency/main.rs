@@ -1,7 +1,8 @@
 //! How long an allocation takes that would fail: three caches of 1,000,000 objects each fill the budget to the brim, a
 //! thread goes on replacing objects, and another allocates. Timed is each allocation for which something had to be reclaimed.
 //!
-//! `cargo bench --bench latency [-- seconds [plot.svg]]`: so many seconds for each size of request, three unless said.
+//! `cargo bench --bench latency [-- seconds [plot.svg] [unpaused]]`: so many seconds for each size of request, three unless
+//! said. `unpaused`, the thread that replaces objects does nothing else, and holds a cache's lock most of the time.
 
 mod caches;
 mod plot;
@@ -90,10 +91,11 @@ fn requests(caches: &Caches, size: usize, time: Duration) -> Latencies {
 fn main() -> Result<(), Box<dyn Error>> {
     let (seconds, words) = bench_arguments();
     let plot = words.iter().find(|word| word.ends_with(".svg"));
-    if plot.is_none() && !words.is_empty() {
+    let unpaused = words.iter().any(|word| word == "unpaused");
+    if plot.is_none() && !unpaused && !words.is_empty() {
         // The names of other benchmarks, perhaps.
         println!(
-            "latency: passed over, since {words:?} is neither seconds nor a file that ends in .svg"
+            "latency: passed over, since {words:?} is neither seconds nor a file that ends in .svg nor `unpaused`"
         );
         return Ok(());
     }
@@ -111,7 +113,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             // Relaxed: when to stop.
             while !stop.load(Ordering::Relaxed) {
                 caches.use_them();
-                thread::sleep(Duration::from_millis(1));
+                if !unpaused {
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
         });
         let results = SIZES.map(|size| {
