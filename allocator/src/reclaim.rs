@@ -14,7 +14,7 @@
 //!    shrinker that was passed over because another thread is in it, which may have lost its CPU, is waited for; unless that
 //!    one is stuck, or any thread has asked it for everything in vain meanwhile: else threads that fail together would
 //!    find each other inside for ever. One that cannot say or do anything, since somebody holds its lock, is asked again for
-//!    [`LOCKED_NS`] at least, and no longer: that may be this thread.
+//!    [`LOCKED_NS`], and no longer: that may be this thread.
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
 //! 7. Report (`report`), and fail.
 //!

@@ -2,7 +2,7 @@
 //! thread goes on replacing objects, and another allocates. Timed is each allocation for which something had to be reclaimed.
 //!
 //! `cargo bench --bench latency [-- seconds [plot.svg] [unpaused]]`: so many seconds for each size of request, three unless
-//! said. `unpaused`, the thread that replaces objects does nothing else, and holds a cache's lock most of the time.
+//! said. `unpaused`, the thread that replaces objects never sleeps.
 
 mod caches;
 mod plot;

@@ -34,7 +34,7 @@ impl Walker<'_> {
                 told = *outcome;
                 (self.visit)(&Visit::new(record.name(), node, &news, true))
             };
-            // SAFETY: `reference` is a reference, and busy until it is left below.
+            // SAFETY: `reference` is a reference, and busy until it is left in `tell`.
             let outcome =
                 unsafe { record.call(&mut self.now, self.walk, node, self.until, &mut pause) };
             self.called = record.id();
