@@ -176,7 +176,7 @@ impl Arena {
     }
 
     /// Adds the units of a new chunk, unless another thread was quicker and there is room for such a run. False when the
-    /// system has no address space.
+    /// system has no address space, or the budget no room for its tables.
     fn grow(&self, slices: usize, grain: usize, node: usize) -> bool {
         let policy = topology::machine().policy();
         let Some((start, len)) = chunk::reserve(node) else {

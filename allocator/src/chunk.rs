@@ -11,8 +11,8 @@ use crate::units::run_at;
 
 const _: () = assert!(SLICE.is_multiple_of(PAGE));
 
-/// Reserves a chunk, placed on `node` with its descriptors: where it begins, and its length in bytes. Nothing when the system
-/// has no address space.
+/// Reserves a chunk, placed on `node` with its descriptors: where it begins, and its length in bytes. Nothing when the
+/// system has no address space, or the budget no room for its tables.
 pub(crate) fn reserve(node: usize) -> Option<(usize, usize)> {
     let (chunk, len) = CHUNKS
         .iter()

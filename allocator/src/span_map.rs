@@ -10,11 +10,11 @@ use core::cell::UnsafeCell;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicUsize, Ordering};
 
+use crate::budget;
 use crate::config::{
     ADDRESS_BITS, PAGE, REGION, REGION_SHIFT, REGION_SLICES, REGION_UNITS, SLICE, SLICE_SHIFT,
     UNIT, UNIT_SLICES,
 };
-use crate::limits;
 use crate::list::{Linked, Links};
 use crate::os;
 use crate::slab::{DESCRIPTOR, Slab, UNIT_METADATA};
@@ -68,6 +68,10 @@ pub(crate) struct Region {
 #[repr(C, align(4096))]
 struct Slabs([Descriptor; REGION_SLICES]);
 
+/// Bytes of a region's tables that are charged with it: tags and units, as if it were used all over. Those of slabs are charged
+/// unit by unit.
+const TABLES: usize = size_of::<[AtomicU16; REGION_SLICES]>() + size_of::<[Unit; REGION_UNITS]>();
+
 /// What is known of a slice beside its tag.
 #[repr(C, align(128))]
 struct Descriptor {
@@ -110,19 +114,23 @@ pub(crate) fn tag(address: usize) -> Tag {
     tags(address).map_or(Tag::NONE, |tags| Tag::read(tags[0].load(Ordering::Relaxed)))
 }
 
-/// Makes the tables for the region of `address`. False when there is no memory.
+/// Makes the tables for the region of `address`. False when the budget or the system says no.
 pub(crate) fn ensure(address: usize) -> bool {
     let Some(slot) = ROOT.get(address >> REGION_SHIFT) else {
         return false;
     };
-    // Relaxed: only a hint; the exchange below decides.
-    if !slot.load(Ordering::Relaxed).is_null() {
-        return true;
-    }
-    if !window::open(address) {
+    // Relaxed: only a hint; the exchange in `make` decides.
+    let made = !slot.load(Ordering::Relaxed).is_null();
+    made || (window::open(address) && make(slot))
+}
+
+/// Makes the tables of a region, unless another thread is quicker. False when the budget or the system says no.
+fn make(slot: &AtomicPtr<Region>) -> bool {
+    if !budget::charge(TABLES) {
         return false;
     }
     let Some(region) = os::map_aligned(size_of::<Region>(), PAGE) else {
+        budget::release(TABLES);
         return false;
     };
     let new = region.cast::<Region>().as_ptr();
@@ -136,12 +144,8 @@ pub(crate) fn ensure(address: usize) -> bool {
     if won.is_err() {
         // SAFETY: ours, and nobody has seen it.
         unsafe { os::unmap(region, size_of::<Region>()) };
-        return true;
+        budget::release(TABLES);
     }
-    // The tags and units of a region that is used all over.
-    limits::charge_always(
-        size_of::<[AtomicU16; REGION_SLICES]>() + size_of::<[Unit; REGION_UNITS]>(),
-    );
     true
 }
 
