@@ -62,7 +62,7 @@ pub fn target_directory() -> PathBuf {
     let program = env::current_exe().unwrap_or_default();
     let target = program
         .ancestors()
-        .find(|path| path.join("CACHEDIR.TAG").exists());
+        .find(|path| path.join(".rustc_info.json").exists());
     target.map(PathBuf::from).unwrap_or_default()
 }
 
