@@ -180,7 +180,7 @@ fn nested_allocation_uses_the_reserve() {
 }
 
 /// The tables for each further gibibyte of addresses are charged as all else is. Seen to fail when they are charged whatever the
-/// limit, which failed by chance before: where the system places a chunk decides.
+/// limit. Where the system places a chunk decides, so the test takes the places nearby away.
 #[test]
 fn a_new_region_s_tables_do_not_exceed_it() {
     alone("a_new_region_s_tables_do_not_exceed_it", || {
