@@ -183,7 +183,7 @@ impl Arena {
             return false;
         };
         let small = self.small_pages(len);
-        chunk::huge_pages(start + small, len - small);
+        chunk::choose_pages(start, len, small);
         let mut units = self.units.lock();
         if units.find_room(slices, grain).is_some() {
             drop(units);

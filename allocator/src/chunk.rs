@@ -43,9 +43,12 @@ pub(crate) fn place_again(start: usize, len: usize, node: usize) {
     topology::machine().place_again(at(start), len, node);
 }
 
-/// Asks for huge pages.
-pub(crate) fn huge_pages(start: usize, len: usize) {
-    os::advise_huge(at(start), len);
+/// Asks for small pages behind the first `small` bytes of a new chunk, and for huge ones behind the rest. Not to ask would
+/// not do: some systems take huge pages unasked, and merge small ones whose neighbours are not even backed; then more is
+/// resident than is charged.
+pub(crate) fn choose_pages(start: usize, len: usize, small: usize) {
+    os::advise_small(at(start), small);
+    os::advise_huge(at(start + small), len - small);
 }
 
 /// Has a huge unit take small pages from now on.

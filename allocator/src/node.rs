@@ -55,6 +55,15 @@ pub(crate) struct Counters {
 /// All nodes; those that the machine does not have are never touched.
 static NODES: [Node; MAX_NODES] = [const { Node::new() }; MAX_NODES];
 
+/// Has no more of them backed than is touched.
+///
+/// # Safety
+/// It is the start: nobody has used them yet.
+pub(crate) unsafe fn prepare() {
+    // SAFETY: the caller's clause.
+    unsafe { os::thin_out(&NODES) };
+}
+
 /// The node with this number.
 pub(crate) fn node(number: usize) -> &'static Node {
     &NODES[number]

@@ -114,6 +114,15 @@ pub(crate) fn tag(address: usize) -> Tag {
     tags(address).map_or(Tag::NONE, |tags| Tag::read(tags[0].load(Ordering::Relaxed)))
 }
 
+/// Has no more of the table of regions backed than is touched.
+///
+/// # Safety
+/// It is the start: there is no region yet.
+pub(crate) unsafe fn prepare() {
+    // SAFETY: the caller's clause.
+    unsafe { os::thin_out(&ROOT) };
+}
+
 /// Makes the tables for the region of `address`. False when the budget or the system says no.
 pub(crate) fn ensure(address: usize) -> bool {
     let Some(slot) = ROOT.get(address >> REGION_SHIFT) else {
@@ -129,7 +138,7 @@ fn make(slot: &AtomicPtr<Region>) -> bool {
     if !budget::charge(TABLES) {
         return false;
     }
-    let Some(region) = os::map_aligned(size_of::<Region>(), PAGE) else {
+    let Some(region) = os::map(size_of::<Region>()) else {
         budget::release(TABLES);
         return false;
     };
@@ -229,3 +238,4 @@ pub(crate) fn discard_descriptors(unit_start: usize) {
 }
 
 const _: () = assert!(REGION_SLICES.is_multiple_of(UNIT_SLICES) && SLICE.is_multiple_of(PAGE));
+const _: () = assert!(size_of::<Region>().is_multiple_of(PAGE));

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::node;
 use crate::os::{self, NodeRules};
 use crate::report;
+use crate::span_map;
 use crate::sysfs::Sysfs;
 use crate::tables;
 use crate::topology::{self, NumaPolicy, Topology};
@@ -38,6 +39,10 @@ fn start() -> bool {
     if STARTED.load(Ordering::Relaxed) {
         return true;
     }
+    // SAFETY: whoever uses nodes has got memory, and there was none yet.
+    unsafe { node::prepare() };
+    // SAFETY: as above.
+    unsafe { span_map::prepare() };
     if !topology::set(read_topology()) {
         return false;
     }

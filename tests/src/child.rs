@@ -105,13 +105,3 @@ pub fn resident() -> usize {
     };
     (all - files) * 4096
 }
-
-/// How much more than was touched may be resident on other nodes than the first, in bytes: where the system backs the first
-/// touch of anything by a huge page, one on each.
-#[must_use]
-pub fn huge_pages_elsewhere() -> usize {
-    let setting = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled");
-    let always = setting.is_ok_and(|setting| setting.contains("[always]"));
-    let others = ebbmalloc::stats().known_nodes().len().saturating_sub(1);
-    if always { others * (2 << 20) } else { 0 }
-}

@@ -17,8 +17,7 @@ pub mod vm;
 
 pub use cache::{Block, Cache, MIB, blocks, leave, patient, served_beside_a_lock};
 pub use child::{
-    alone, alone_in, alone_saying, huge_pages_elsewhere, in_both_modes, in_both_modes_with,
-    in_environments, resident,
+    alone, alone_in, alone_saying, in_both_modes, in_both_modes_with, in_environments, resident,
 };
 pub use ebb_benches::Random;
 pub use share::share;

@@ -9,6 +9,7 @@ use crate::config::{MAX_CPUS, QUIET_WORD, ROW};
 
 mod discard;
 mod linux;
+mod memory;
 mod numa;
 mod text;
 mod thread;
@@ -82,9 +83,11 @@ impl Rows {
 
 pub(crate) use discard::{Ranges, discard};
 pub(crate) use linux::{
-    KeepErrno, advise_huge, advise_small, at_exit, at_fork, cpu, environment, fence_all_cpus,
-    fence_cpu, let_write, map, map_aligned, now_ns, physical_memory, prepare_fences, read_file,
-    remap, reserve, sleep_us, unmap, yield_now,
+    KeepErrno, at_exit, at_fork, cpu, environment, fence_all_cpus, fence_cpu, now_ns,
+    physical_memory, prepare_fences, read_file, sleep_us, yield_now,
+};
+pub(crate) use memory::{
+    advise_huge, advise_small, let_write, map, map_aligned, remap, reserve, thin_out, unmap,
 };
 pub(crate) use numa::{
     NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, place_anywhere, prefer,
