@@ -1,7 +1,8 @@
 //! What `operator new` does: never NULL, but the new handler, and then `std::bad_alloc`.
 //!
 //! A C++ exception may pass through every function here, so all are `C-unwind` or plain Rust, and none holds anything
-//! that would need a destructor.
+//! that would need a destructor: the program's unwinder finds nothing to call on its way, and it does not matter that the
+//! library has an unwinder of its own.
 
 use std::ffi::c_void;
 

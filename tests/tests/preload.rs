@@ -271,3 +271,17 @@ fn the_library_is_loaded() {
         assert!(text(&output).contains("ebbmalloc 0."), "{}", text(&output));
     }
 }
+
+/// It brings no other library with it. Seen to fail without `gcc_eh` in the library's build script.
+#[test]
+fn nothing_else_is_loaded() {
+    if installed("perl") {
+        let output = preloaded("perl", MODES[0])
+            .args(["-pe", "1", "/proc/self/maps"])
+            .output()
+            .unwrap();
+        let maps = text(&output);
+        assert!(maps.contains("libebbmalloc.so"), "{maps}");
+        assert!(!maps.contains("libgcc_s"), "{maps}");
+    }
+}
