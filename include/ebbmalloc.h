@@ -744,6 +744,14 @@ EBB_NOTHROW;
 size_t ebb_get_budget(void) EBB_NOTHROW;
 
 /**
+ * How much memory this process may use, in bytes: what the machine has, or the lowest limit of the control groups (of the
+ * container) that it is in, as far as it can see them. Read anew each time: a budget that is made of it does not follow when
+ * the limit is changed.
+ */
+size_t ebb_memory_limit(void)
+EBB_NOTHROW;
+
+/**
  * Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers. Unless set it is a
  * sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
  */

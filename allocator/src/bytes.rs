@@ -4,8 +4,8 @@
 pub(crate) const ACCEPTED: &str =
     "bytes as 268435456, 256K, 256M, 2G, 1T, or a part of the memory as 50%";
 
-/// Reads a budget as people write it. `memory` is what a percentage is of, in bytes.
-pub(crate) fn parse(text: &str, memory: usize) -> Option<usize> {
+/// Reads a budget as people write it. `memory` says what a percentage is of, in bytes.
+pub(crate) fn parse(text: &str, memory: impl FnOnce() -> usize) -> Option<usize> {
     let text = text.trim_ascii();
     let digits = text.trim_end_matches(|last: char| !last.is_ascii_digit());
     let unit = &text[digits.len()..];
@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str, memory: usize) -> Option<usize> {
         "M" | "m" | "MB" | "MiB" => value.checked_mul(1 << 20),
         "G" | "g" | "GB" | "GiB" => value.checked_mul(1 << 30),
         "T" | "t" | "TB" | "TiB" => value.checked_mul(1 << 40),
-        "%" if value <= 100 => Some(memory / 100 * value),
+        "%" if value <= 100 => Some(memory() / 100 * value),
         _ => None,
     }?;
     (bytes > 0).then_some(bytes)
@@ -39,7 +39,7 @@ mod tests {
             ("3MiB", 3 << 20),
         ];
         for (text, bytes) in cases {
-            assert_eq!(parse(text, 1000), Some(bytes), "{text}");
+            assert_eq!(parse(text, || 1000), Some(bytes), "{text}");
         }
     }
 
@@ -62,7 +62,7 @@ mod tests {
             "1M1",
         ];
         for text in cases {
-            assert_eq!(parse(text, 1000), None, "{text}");
+            assert_eq!(parse(text, || 1000), None, "{text}");
         }
     }
 }

@@ -85,7 +85,7 @@
 //! | --- | --- |
 //! | plain | `bytes`, `config`, `tally` |
 //! | platform | `os` |
-//! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `scope`, `hooks`, `pace` |
+//! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `container`, `scope`, `hooks`, `pace` |
 //! | | `distances` |
 //! | | `topology` |
 //! | accounting | `level`, `torture`, `tide` |
@@ -144,6 +144,7 @@ mod cache_traffic;
 mod caches;
 mod chunk;
 mod config;
+mod container;
 mod control;
 mod cpus;
 mod depth;
@@ -207,6 +208,7 @@ mod window;
 mod write;
 
 pub use cache_stats::{CacheStats, slab_caches};
+pub use container::memory_limit;
 pub use control::{
     backed, budget, node_budget, numa_policy, on_last_chance, purge, register, reserve, set_budget,
     set_node_budget, set_numa_policy, set_reserve, shrinkers,

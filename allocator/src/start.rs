@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bytes;
+use crate::container::memory_limit;
 use crate::fork;
 use crate::keep;
 use crate::limits;
@@ -78,8 +79,8 @@ fn read_topology() -> Topology {
 /// Reads the environment, once; further calls do nothing. Happens by itself before `main`.
 ///
 /// - `EBB_BUDGET=256M`: the budget, as [`set_budget`](crate::set_budget) sets it: bytes, or with K, M, G, T, or a
-///   percentage of the machine's memory. What cannot be read is said in one line on standard error, and there is no
-///   budget.
+///   percentage of what the process may use, see [`memory_limit`]. What cannot be read is said in one line on standard
+///   error, and there is no budget.
 /// - `EBB_NODE_BUDGET=0:512M,1:50%`: budgets of NUMA nodes, by the kernel's numbers, as
 ///   [`set_node_budget`](crate::set_node_budget) sets them; a percentage is of the node's memory. What cannot be read, or
 ///   is no node of this process, is said in one line on standard error, and there is no node budget at all.
@@ -136,7 +137,7 @@ fn read_budget(value: &CStr) {
     if text.is_empty() {
         return;
     }
-    match bytes::parse(text, os::physical_memory()) {
+    match bytes::parse(text, memory_limit) {
         Some(bytes) => limits::set(Some(bytes)),
         None => os::Line::new(format_args!(
             "ebbmalloc: EBB_BUDGET: cannot read {text:?}; accepted: {}; no budget is set\n",
@@ -151,7 +152,7 @@ fn read_keep(value: &CStr) {
     let bytes = match text {
         "" => return,
         "0" => Some(0),
-        _ => bytes::parse(text, os::physical_memory()),
+        _ => bytes::parse(text, memory_limit),
     };
     match bytes {
         Some(bytes) => keep::set_keep(bytes),
@@ -187,7 +188,7 @@ fn node_budget(part: &str) -> Option<(usize, usize)> {
     let id = id.trim_ascii().parse().ok()?;
     let number = topology::machine().node_with(id)?;
     let memory = Sysfs::new(os::environment(c"EBB_SYSFS")).node_memory(id);
-    Some((number, bytes::parse(bytes, memory)?))
+    Some((number, bytes::parse(bytes, || memory)?))
 }
 
 fn read_torture(value: &CStr) {

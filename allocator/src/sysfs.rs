@@ -1,7 +1,7 @@
 //! Reading the kernel's description of the machine, without allocating.
 
 use core::ffi::CStr;
-use core::fmt::{Arguments, Write};
+use core::fmt::Arguments;
 
 use crate::os::{self, NODE_IDS};
 
@@ -21,8 +21,8 @@ impl<'a> Sysfs<'a> {
     /// Calls `f` with every number in a list file, like `0-3,8`.
     pub(crate) fn list(self, name: Arguments<'_>, f: &mut dyn FnMut(usize)) {
         self.read(name, &mut |text| {
-            for part in text.split(|byte| *byte == b',') {
-                let mut ends = part.splitn(2, |byte| *byte == b'-').map(number);
+            for part in text.split(',') {
+                let mut ends = part.splitn(2, '-').map(number);
                 let Some(Some(first)) = ends.next() else {
                     continue;
                 };
@@ -35,9 +35,7 @@ impl<'a> Sysfs<'a> {
     /// Calls `f` with every number in a file of numbers with spaces between them.
     pub(crate) fn numbers(self, name: Arguments<'_>, f: &mut dyn FnMut(usize)) {
         self.read(name, &mut |text| {
-            text.split(|byte| *byte == b' ')
-                .filter_map(number)
-                .for_each(&mut *f);
+            text.split(' ').filter_map(number).for_each(&mut *f);
         });
     }
 
@@ -46,52 +44,21 @@ impl<'a> Sysfs<'a> {
         let mut bytes = 0;
         // "Node 0 MemTotal:   16303160 kB", and more lines.
         self.read(format_args!("node/node{id}/meminfo"), &mut |text| {
-            let mut words = text
-                .split(|byte| *byte == b' ')
-                .skip_while(|word| *word != b"MemTotal:");
+            let mut words = text.split(' ').skip_while(|word| *word != "MemTotal:");
             bytes = words.find_map(number).unwrap_or(0) << 10;
         });
         bytes
     }
 
     /// Calls `f` with a file's text, if there is such a file.
-    fn read(self, name: Arguments<'_>, f: &mut dyn FnMut(&[u8])) {
-        let mut path = Path {
-            bytes: [0; 512],
-            len: 0,
-        };
+    fn read(self, name: Arguments<'_>, f: &mut dyn FnMut(&str)) {
         let Ok(root) = self.0.to_str() else { return };
-        if write!(path, "{root}/{name}").is_err() {
-            return;
-        }
-        let Ok(path) = CStr::from_bytes_until_nul(&path.bytes) else {
-            return;
-        };
-        let mut buffer = [0; 4096];
-        if let Some(text) = os::read_file(path, &mut buffer) {
+        if let Some(text) = os::read_text(format_args!("{root}/{name}"), &mut [0; 4096]) {
             f(text.trim_ascii());
         }
     }
 }
 
-fn number(digits: &[u8]) -> Option<usize> {
-    core::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// A path under construction; the last byte stays 0.
-struct Path {
-    bytes: [u8; 512],
-    len: usize,
-}
-
-impl Write for Path {
-    fn write_str(&mut self, part: &str) -> core::fmt::Result {
-        let end = self.len + part.len();
-        if end >= self.bytes.len() {
-            return Err(core::fmt::Error);
-        }
-        self.bytes[self.len..end].copy_from_slice(part.as_bytes());
-        self.len = end;
-        Ok(())
-    }
+fn number(digits: &str) -> Option<usize> {
+    digits.parse().ok()
 }

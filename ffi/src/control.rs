@@ -25,6 +25,14 @@ pub extern "C" fn ebb_get_budget() -> usize {
     ebb::budget().unwrap_or(0)
 }
 
+/// How much memory this process may use, in bytes: what the machine has, or the lowest limit of the control groups (of the
+/// container) that it is in, as far as it can see them. Read anew each time: a budget that is made of it does not follow when
+/// the limit is changed.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_memory_limit() -> usize {
+    ebb::memory_limit()
+}
+
 /// Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers. Unless set it is a
 /// sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
 #[unsafe(no_mangle)]

@@ -1,6 +1,7 @@
 //! System calls about the process, its processors, files and time.
 
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::fmt::{Arguments, Write};
 use core::ptr;
 
 use crate::config::PAGE;
@@ -119,7 +120,7 @@ pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
 }
 
 /// Reads the beginning of a file into `buffer`.
-pub(crate) fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
     // SAFETY: a terminated path.
     let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if file < 0 {
@@ -130,6 +131,35 @@ pub(crate) fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8
     // SAFETY: ours, from above.
     unsafe { libc::close(file) };
     buffer.get(..usize::try_from(read).ok()?)
+}
+
+/// The beginning of a text file, as long as `buffer` at most; nothing where it is no text.
+pub(crate) fn read_text<'a>(path: Arguments<'_>, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let mut terminated = Path {
+        bytes: [0; 512],
+        len: 0,
+    };
+    terminated.write_fmt(path).ok()?;
+    let path = CStr::from_bytes_until_nul(&terminated.bytes).ok()?;
+    str::from_utf8(read_file(path, buffer)?).ok()
+}
+
+/// A path under construction; the last byte stays 0.
+struct Path {
+    bytes: [u8; 512],
+    len: usize,
+}
+
+impl Write for Path {
+    fn write_str(&mut self, part: &str) -> core::fmt::Result {
+        let end = self.len + part.len();
+        if end >= self.bytes.len() {
+            return Err(core::fmt::Error);
+        }
+        self.bytes[self.len..end].copy_from_slice(part.as_bytes());
+        self.len = end;
+        Ok(())
+    }
 }
 
 /// Calls the three around every fork of the process. Whether the C library had room for them.

@@ -84,7 +84,7 @@ impl Rows {
 pub(crate) use discard::{Ranges, discard};
 pub(crate) use linux::{
     KeepErrno, at_exit, at_fork, cpu, environment, fence_all_cpus, fence_cpu, now_ns,
-    physical_memory, prepare_fences, read_file, sleep_us, yield_now,
+    physical_memory, prepare_fences, read_text, sleep_us, yield_now,
 };
 pub(crate) use memory::{
     advise_huge, advise_small, let_write, map, map_aligned, remap, reserve, thin_out, unmap,
