@@ -19,6 +19,10 @@ const KERNEL_S: Groups = Groups {
 /// is in (`memory.max` and `memory.high`, or `memory.limit_in_bytes` of version 1), as far as it can see them.
 ///
 /// Read anew each time: a budget that is made of it does not follow when the limit is changed.
+///
+/// ```
+/// ebbmalloc::set_budget(Some(ebbmalloc::memory_limit() / 5 * 4));
+/// ```
 #[must_use]
 pub fn memory_limit() -> usize {
     let machine = os::physical_memory();
