@@ -119,7 +119,7 @@ pub(crate) fn tag(address: usize) -> Tag {
 /// # Safety
 /// It is the start: there is no region yet.
 pub(crate) unsafe fn prepare() {
-    // SAFETY: the caller's clause.
+    // SAFETY: the caller's clause; null pointers.
     unsafe { os::thin_out(&ROOT) };
 }
 

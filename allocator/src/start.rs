@@ -40,7 +40,8 @@ fn start() -> bool {
     if STARTED.load(Ordering::Relaxed) {
         return true;
     }
-    // SAFETY: whoever uses nodes has got memory, and there was none yet.
+    // SAFETY: whoever uses nodes has got memory, and there was none yet. A fork only takes and gives back their locks, while it
+    // holds ours.
     unsafe { node::prepare() };
     // SAFETY: as above.
     unsafe { span_map::prepare() };

@@ -123,7 +123,8 @@ pub(crate) fn advise_small(start: NonNull<u8>, len: usize) {
 /// anything beside it may have taken a huge one.
 ///
 /// # Safety
-/// Nobody has written to it yet, nor does while this runs.
+/// Nobody has written to it yet, nor does while this runs; and there is no address in its first value, which the loader
+/// would have written.
 pub(crate) unsafe fn thin_out<T>(of: &'static T) {
     let start = NonNull::from(of).cast::<u8>();
     let before = start.align_offset(PAGE);
