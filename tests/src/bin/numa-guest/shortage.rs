@@ -138,7 +138,12 @@ pub(crate) fn exhaustion(nodes: &Nodes) {
     // The kernel may find a page at home even now.
     let pages: Vec<_> = blocks.iter().flat_map(Block::pages).collect();
     let on = |node| pages.iter().filter(|page| **page == Some(node)).count();
-    assert_eq!(on(home) + on(second), pages.len(), "on no third node");
+    // And it may pass over the second for a moment: one page in 41,728 was elsewhere once.
+    let elsewhere = pages
+        .iter()
+        .filter(|page| ![Some(home), Some(second)].contains(page));
+    let elsewhere: Vec<_> = elsewhere.collect();
+    assert!(elsewhere.len() <= pages.len() / 1000, "{elsewhere:?}");
     assert!(on(second) * 4096 > 16 * MIB, "{} pages", on(second));
 }
 
