@@ -14,19 +14,19 @@ fn main() {
     println!("cargo::rustc-cdylib-link-arg=-Wl,-z,nodelete");
     // Named before Rust's library names the shared unwinder, which is then not needed: a program in C loads one library
     // less.
-    if has_static_unwinder() {
+    let gnu = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|kind| kind == "gnu");
+    if gnu && has_static_unwinder() {
         println!("cargo::rustc-link-lib=dylib=gcc_eh");
     }
 }
 
 /// Whether the compiler that links has the GNU unwinder as a static library.
 fn has_static_unwinder() -> bool {
-    let gnu = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|kind| kind == "gnu");
     let linker = env::var_os("RUSTC_LINKER").unwrap_or("cc".into());
     let said = Command::new(linker)
         .arg("-print-file-name=libgcc_eh.a")
         .output();
     // A compiler that has none gives the bare name back.
     let found = |path: &[u8]| Path::new(OsStr::from_bytes(path.trim_ascii())).is_absolute();
-    gnu && said.is_ok_and(|said| found(&said.stdout))
+    said.is_ok_and(|said| found(&said.stdout))
 }

@@ -60,11 +60,11 @@ pub(crate) fn reserve(len: usize) -> Option<NonNull<u8>> {
     if start == libc::MAP_FAILED {
         return None;
     }
-    for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_DONTDUMP] {
-        // SAFETY: changes no byte. A wish.
-        unsafe { libc::madvise(start, len, advice) };
-    }
-    NonNull::new(start.cast())
+    // SAFETY: changes no byte. A wish.
+    unsafe { libc::madvise(start, len, libc::MADV_DONTDUMP) };
+    let start = NonNull::new(start.cast())?;
+    advise_small(start, len);
+    Some(start)
 }
 
 /// Makes whole pages of what was reserved writable. False when the system refuses.
