@@ -57,14 +57,14 @@ impl<'a> Callee<'a> {
         self.overran.get()
     }
 
-    /// Whether a callback did either.
-    pub(crate) fn failed(&self) -> bool {
-        self.panicked() || self.overran()
-    }
-
     /// When the last callback returned, on the clock of `now_ns`.
     pub(crate) fn now(&self) -> u64 {
         self.now.get()
+    }
+
+    /// When a callback that begins now should have returned.
+    pub(crate) fn until(&self) -> u64 {
+        self.now().saturating_add(self.deadline)
     }
 
     /// Looks at the clock again, after something that took time and was no callback.

@@ -237,8 +237,19 @@ impl Chain {
         None
     }
 
-    /// Retires what waits for it, if that is a batch. Outside guards and locks; one load when there is nothing to do. An
-    /// exiting thread leaves it to the next removal or walk.
+    /// Whether there may be orphans to end. A hint.
+    pub(crate) fn has_orphans(&self) -> bool {
+        // Relaxed: who gives back an orphan's last reference knows of it by S3.
+        self.orphans.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether there may be orphans to end, or enough to retire. A hint, of two loads.
+    pub(crate) fn is_untidy(&self) -> bool {
+        self.has_orphans() || self.writers.limbo.is_full()
+    }
+
+    /// Retires what waits for it, if that is a batch. Outside guards and locks. An exiting thread leaves it to the next
+    /// removal or walk.
     pub(crate) fn settle(&'static self) {
         let limbo = &self.writers.limbo;
         if !limbo.is_full() || epoch::thread_exiting() {

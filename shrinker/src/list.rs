@@ -171,7 +171,8 @@ impl ShrinkerList {
         if walk.lane == Lane::Sync {
             allocating(walk.without);
         }
-        let report = Walker::new(chain, walk, visit).run();
+        let mut report = WalkReport::default();
+        Walker::new(chain, walk, visit, &mut report).run();
         self.sweep();
         if report.visited == 0 && report.skipped_busy > 0 {
             stand_back();
@@ -199,7 +200,8 @@ impl ShrinkerList {
             ..Walk::default()
         };
         let visit = &mut |_: &Visit| ControlFlow::Continue(());
-        let report = Walker::new(self.chain()?, &walk, visit).run_one(id);
+        let mut report = WalkReport::default();
+        Walker::new(self.chain()?, &walk, visit, &mut report).run_one(id);
         self.sweep();
         Some(report)
     }

@@ -23,15 +23,14 @@ pub(crate) struct Pressure {
     pub(crate) goal: usize,
     /// When to stop, on the clock of `now_ns`.
     pub(crate) until: u64,
-    /// How long one callback may take, in nanoseconds; `u64::MAX` for ever.
-    pub(crate) deadline: u64,
 }
 
 impl Pressure {
-    pub(crate) fn question(&self, to_scan: usize, now: u64) -> ShrinkControl {
+    /// The question to the cache, to be answered by `until`.
+    pub(crate) fn question(&self, to_scan: usize, until: u64) -> ShrinkControl {
         ShrinkControl::new(self.node, self.priority, to_scan)
             .with_goal(self.goal)
-            .with_deadline(now.saturating_add(self.deadline))
+            .with_deadline(until)
     }
 }
 

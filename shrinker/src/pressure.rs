@@ -81,30 +81,8 @@ impl Pauses {
     }
 }
 
-/// Asks how much there is. Nothing where that is the end of it.
-pub(crate) fn count(
-    cache: &Callee<'_>,
-    job: &Pressure,
-    outcome: &mut Outcome,
-) -> Option<(usize, usize)> {
-    let question = job.question(0, cache.now());
-    match cache.count(&question) {
-        Some(Count::Objects {
-            objects,
-            bytes_each,
-        }) => Some((objects.get(), bytes_each)),
-        // What is left leaves the deferred work alone: it is still there to be done.
-        Some(Count::Unknown) => {
-            outcome.stopped = true;
-            None
-        }
-        Some(Count::Empty) | None => None,
-    }
-}
-
 /// Scans as much as `job` asks for of so many objects, each of so many bytes. `deferred` is the node's put-off work. `pause`
 /// says in each pause whether the request is satisfied.
-#[inline(never)] // So that it takes no registers from the way of those that have nothing to give.
 pub(crate) fn scan(
     cache: &Callee<'_>,
     job: &Pressure,
@@ -125,7 +103,7 @@ pub(crate) fn scan(
             outcome.timed_out = true;
             break;
         }
-        let mut ctl = job.question(to_scan, cache.now());
+        let mut ctl = job.question(to_scan, cache.until());
         outcome.calls += 1;
         let (objects, bytes) = match cache.scan(&mut ctl) {
             Some(Scan::Freed { objects, bytes }) => (objects, bytes),
@@ -158,6 +136,23 @@ pub(crate) fn scan(
 }
 
 impl Outcome {
+    /// How much there is to scan, objects and bytes of each, as a cache `counted`; it may have panicked. Nothing where that is
+    /// the end of it.
+    pub(crate) fn found(&mut self, counted: Option<Count>) -> Option<(usize, usize)> {
+        match counted? {
+            Count::Objects {
+                objects,
+                bytes_each,
+            } => Some((objects.get(), bytes_each)),
+            // What is left leaves the deferred work alone: it is still there to be done.
+            Count::Unknown => {
+                self.stopped = true;
+                None
+            }
+            Count::Empty => None,
+        }
+    }
+
     /// Adds what one call freed; returns how many objects it is charged for.
     fn credit(&mut self, ctl: &ShrinkControl, objects: usize, bytes: usize) -> usize {
         let (asked, said) = (ctl.to_scan(), ctl.scanned());

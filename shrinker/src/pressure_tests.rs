@@ -66,7 +66,6 @@ fn job(priority: u8, seeks: u32) -> Pressure {
         objects: 0,
         goal: 0,
         until: u64::MAX,
-        deadline: u64::MAX,
     }
 }
 
@@ -90,8 +89,9 @@ fn run_with(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let times = Times::new();
-    let callee = Callee::new(cache, &times, job.deadline, now_ns());
-    if let Some(found) = count(&callee, job, &mut outcome) {
+    let callee = Callee::new(cache, &times, u64::MAX, now_ns());
+    let counted = callee.count(&job.question(0, callee.until()));
+    if let Some(found) = outcome.found(counted) {
         scan(&callee, job, found, deferred, &mut outcome, pause);
     }
     outcome

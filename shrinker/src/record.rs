@@ -4,7 +4,7 @@
 //! The cache is a box of its own that the unregistering thread takes out and drops; what is retired to seize is only
 //! the record, which owns nothing of a user's. So no user's destructor ever runs where seize happens to reclaim.
 
-mod visit;
+pub(crate) mod visit;
 
 use std::cell::UnsafeCell;
 use std::ptr;

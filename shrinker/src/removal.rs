@@ -65,19 +65,27 @@ impl ShrinkerList {
         self.sweep();
     }
 
-    /// Ends orphans, and retires what waits for it. Runs outside guards and locks.
+    /// Ends orphans, and retires what waits for it, if anything does. Runs outside guards and locks.
     pub(crate) fn sweep(&self) {
-        let Some(chain) = self.chain() else { return };
-        // Relaxed: a hint, see `orphan`.
-        while chain.orphans.load(Ordering::Relaxed) != 0
-            && let Some(cache) = chain.remove_orphan()
+        if let Some(chain) = self.chain()
+            && chain.is_untidy()
         {
-            chain.orphans.fetch_sub(1, Ordering::Relaxed);
-            // This thread is not the owner's: a destructor that panics must not end its walk.
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(cache))) {
-                forget(payload);
-            }
+            tidy(chain);
         }
-        chain.settle();
     }
+}
+
+#[cold]
+fn tidy(chain: &'static Chain) {
+    while chain.has_orphans()
+        && let Some(cache) = chain.remove_orphan()
+    {
+        // Relaxed: a hint, see `orphan`.
+        chain.orphans.fetch_sub(1, Ordering::Relaxed);
+        // This thread is not the owner's: a destructor that panics must not end its walk.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(cache))) {
+            forget(payload);
+        }
+    }
+    chain.settle();
 }

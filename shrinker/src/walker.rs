@@ -20,15 +20,15 @@ pub(crate) struct Walker<'a> {
     chain: &'static Chain,
     walk: &'a Walk,
     visit: &'a mut dyn FnMut(&Visit) -> ControlFlow<()>,
-    report: WalkReport,
+    report: &'a mut WalkReport,
     /// The shrinker behind which each turn begins (I14).
     start: u64,
     /// Where the walk begins anywhere: how many precede the first one. `start` is known when that is found.
     place: Option<usize>,
     /// The youngest shrinker when the walk began (I15).
     last: u64,
-    /// Since when whoever is short of memory has got nothing.
-    since: u64,
+    /// When it began.
+    began: u64,
     /// When the time is up.
     until: u64,
     /// The clock, when last looked at: at the beginning, and then when a callback returned. What lies between two callbacks
@@ -67,11 +67,12 @@ impl Leg {
 }
 
 impl<'a> Walker<'a> {
-    /// A walk that begins now.
+    /// A walk that begins now. What comes of it goes to `report`.
     pub(crate) fn new(
         chain: &'static Chain,
         walk: &'a Walk,
         visit: &'a mut dyn FnMut(&Visit) -> ControlFlow<()>,
+        report: &'a mut WalkReport,
     ) -> Self {
         let now = now_ns();
         let live = chain.live();
@@ -81,12 +82,12 @@ impl<'a> Walker<'a> {
             chain,
             walk,
             visit,
-            report: WalkReport::default(),
+            report,
             start: if alone { chain.walks.cursor() } else { 0 },
             // Two walks in step would meet at every shrinker.
             place: (!alone).then(|| scattered(now) % live),
             last: chain.last_id(),
-            since: walk.since(now),
+            began: now,
             until: walk.until(now),
             now,
             node_aware: false,
@@ -98,13 +99,12 @@ impl<'a> Walker<'a> {
     }
 
     /// Walks over all.
-    pub(crate) fn run(mut self) -> WalkReport {
+    pub(crate) fn run(mut self) {
         self.complete = self.turns().is_continue();
-        self.report
     }
 
     /// Calls one of them alone.
-    pub(crate) fn run_one(mut self, id: u64) -> WalkReport {
+    pub(crate) fn run_one(mut self, id: u64) {
         self.only = Some(id);
         // It says nothing of where others should go on.
         self.complete = true;
@@ -115,34 +115,40 @@ impl<'a> Walker<'a> {
             after: id.saturating_sub(1),
             upto: id,
         });
-        self.report
     }
 
-    /// One turn per node: from the cursor to the end of the list, then from its head to the cursor.
+    /// One turn per node; one alone, where no shrinker tells nodes apart.
     fn turns(&mut self) -> ControlFlow<()> {
-        let mut turn = 0;
-        while let Some(node) = self.walk.turn(turn) {
-            let leg = |after, upto| Leg {
-                turn,
-                node,
-                after,
-                upto,
-            };
-            self.go(leg(self.start, self.last))?;
-            self.go(leg(0, self.start.min(self.last)))?;
-            if !self.node_aware {
-                break;
-            }
+        self.turn(0, self.walk.node)?;
+        let mut turn = 1;
+        while self.node_aware
+            && let Some(node) = self.walk.turn(turn)
+        {
+            self.turn(turn, node)?;
             turn += 1;
         }
         ControlFlow::Continue(())
     }
 
+    /// One turn: from the cursor to the end of the list, then from its head to the cursor.
+    fn turn(&mut self, turn: u32, node: u32) -> ControlFlow<()> {
+        let leg = |after, upto| Leg {
+            turn,
+            node,
+            after,
+            upto,
+        };
+        if self.start < self.last {
+            self.go(leg(self.start, self.last))?;
+        }
+        match self.start.min(self.last) {
+            0 => ControlFlow::Continue(()),
+            upto => self.go(leg(0, upto)),
+        }
+    }
+
     /// Visits the shrinkers of a leg. The steps are those of the head of `list`.
     fn go(&mut self, mut leg: Leg) -> ControlFlow<()> {
-        if leg.after >= leg.upto {
-            return ControlFlow::Continue(());
-        }
         let mut found = self.first(&mut leg);
         while let Some(reference) = found {
             let flow = self.call(&reference, &leg);
@@ -213,7 +219,8 @@ impl<'a> Walker<'a> {
     fn pass_over(&mut self, record: &Record, leg: &Leg) {
         self.report.skipped_busy += 1;
         record.was_busy();
-        let pending = self.walk.exhaustive && record.is_pending(leg.node_of(record), self.since);
+        let since = self.walk.since(self.began);
+        let pending = self.walk.exhaustive && record.is_pending(leg.node_of(record), since);
         self.report.pending += usize::from(pending);
     }
 

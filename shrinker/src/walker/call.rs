@@ -7,8 +7,9 @@ use super::{Leg, Walker};
 use crate::epoch::assert_outside;
 use crate::frames::with_frame;
 use crate::pressure::Outcome;
+use crate::record::visit::Call;
 use crate::reference::Reference;
-use crate::shrink::Lane;
+use crate::shrink::{Count, Lane};
 use crate::sync::now_ns;
 use crate::walk::Visit;
 
@@ -28,31 +29,46 @@ impl Walker<'_> {
         let flow = with_frame(record, class, || {
             record.hold(self.now);
             let node = leg.node_of(record);
-            let mut told = Outcome::default();
-            let mut pause = |outcome: &Outcome| {
-                let news = outcome.since(&told);
-                told = *outcome;
-                (self.visit)(&Visit::new(record.name(), node, &news, true))
-            };
             // SAFETY: `reference` is a reference, and busy until it is left in `tell`.
-            let outcome =
-                unsafe { record.call(&mut self.now, self.walk, node, self.until, &mut pause) };
+            let Some(call) = (unsafe { Call::new(record, self.walk, node, self.now) }) else {
+                return ControlFlow::Continue(());
+            };
             self.called = record.id();
             self.report.visited += 1;
-            match outcome {
-                Some(outcome) => self.tell(reference, node, &outcome, &told),
-                None => {
-                    let nothing = Outcome::default();
-                    (self.visit)(&Visit::new(record.name(), node, &nothing, false))
-                }
+            let counted = call.count();
+            if !call.is_idle(counted) {
+                return self.scan(reference, node, &call, counted);
             }
+            self.now = call.end();
+            let nothing = Outcome::default();
+            (self.visit)(&Visit::new(record.name(), node, &nothing, false))
         });
         self.report.satisfied = flow.is_break();
         flow
     }
 
+    /// Has the cache scan as it `counted`, and the visitor hear of it, in pauses too.
+    #[inline(never)] // So that it takes no registers from the way of those that have nothing to give.
+    fn scan(
+        &mut self,
+        reference: &Reference,
+        node: u32,
+        call: &Call<'_>,
+        counted: Option<Count>,
+    ) -> ControlFlow<()> {
+        let name = reference.record().name();
+        let mut told = Outcome::default();
+        let mut pause = |outcome: &Outcome| {
+            let news = outcome.since(&told);
+            told = *outcome;
+            (self.visit)(&Visit::new(name, node, &news, true))
+        };
+        let (outcome, now) = call.scan(counted, self.until, &mut pause);
+        self.now = now;
+        self.tell(reference, node, &outcome, &told)
+    }
+
     /// Lets the visitor know what came of it since he was `told`.
-    #[inline(never)] // As `pressure::scan`.
     fn tell(
         &mut self,
         reference: &Reference,
