@@ -78,7 +78,7 @@ impl Machine {
             files: Vec::new(),
             counting: false,
             small_pages: false,
-            limit: Duration::from_secs(300),
+            limit: Duration::from_secs(1200),
         }
     }
 
@@ -120,7 +120,7 @@ impl Machine {
         self
     }
 
-    /// Sets how long a run may take, the boot included; five minutes otherwise, since a busy host can make it wait.
+    /// Sets how long a run may take, the boot included; twenty minutes otherwise, since a busy host can make it wait.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;

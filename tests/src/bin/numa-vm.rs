@@ -23,12 +23,13 @@ usage: numa-vm [options] [--] PROGRAM [ARGUMENTS...]
   --distance A,B,D       the distance of nodes A and B (default 20)
   --file FILE            a file that the guest is to have under the same path, with the libraries it needs
   --env NAME=VALUE       an environment variable in the guest; those that begin with EBB_ or RUST_ are passed on
-  --limit SECONDS        how long it may take, the boot included (default 300)
+  --limit SECONDS        how long it may take, the boot included (default 1200)
 The exit status is the program's, or 1 when there was none. EBB_VM_KERNEL names the kernel to boot.
 ";
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let (mut nodes, mut distances, mut late, mut limit) = (Vec::new(), Vec::new(), Vec::new(), 300);
+    let (mut nodes, mut distances, mut late, mut limit) =
+        (Vec::new(), Vec::new(), Vec::new(), 1200);
     let mut files: Vec<PathBuf> = Vec::new();
     let mut environment: Vec<(String, String)> = env::vars()
         .filter(|(name, _)| name.starts_with("EBB_") || name.starts_with("RUST_"))
