@@ -75,6 +75,7 @@ impl ShrinkerList {
     }
 }
 
+/// The sweep, where something may wait for it.
 #[cold]
 fn tidy(chain: &'static Chain) {
     while chain.has_orphans()
