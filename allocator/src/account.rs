@@ -2,13 +2,17 @@
 //!
 //! Beside the one figure of the process (`budget`) each node has an account, for its spans and mappings. It knows no
 //! reserve. What a request's thread gives back on the node that the request insists on, or begins with, is its *stake*
-//! there: it stays charged, so that nobody else takes it first, until the request has it or ends.
+//! there: it stays charged, so that nobody else takes it first, until the request has it or ends. What is left then, and what
+//! a reclaim thread gives back there, is common to the requests in flight for the node, as that of the process is (`budget`);
+//! any request that tries again may pay from it.
 
 use core::cell::Cell;
 use core::ptr;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-// Relaxed, everywhere in this file: counters; no memory is published through them.
+use ebb_shrinker::{Claim, Credit};
+
+// Relaxed, where nothing else is said: counters; no memory is published through them.
 
 /// A node's account.
 pub(crate) struct Account {
@@ -17,6 +21,8 @@ pub(crate) struct Account {
     budget: AtomicUsize,
     /// Of what is backed, bytes in stakes.
     held: AtomicUsize,
+    /// Of what is backed, what is set aside for the requests in flight; null until there was one.
+    common: AtomicPtr<Credit>,
 }
 
 /// What a request has on its node.
@@ -30,17 +36,30 @@ pub(crate) struct Stake {
     lacking: Cell<usize>,
     /// Whether the last attempt wanted more at once than there may ever be.
     hopeless: Cell<bool>,
+    /// Its part in what is common, where the node has a budget.
+    claim: Option<Claim<'static>>,
 }
 
 impl Stake {
-    /// Nothing yet, on the node with this account.
-    pub(crate) fn new(account: &'static Account, strict: bool) -> Self {
+    /// Nothing yet, on the node with this account, where `common` is common.
+    pub(crate) fn new(
+        account: &'static Account,
+        common: Option<&'static Credit>,
+        strict: bool,
+    ) -> Self {
+        let common = account.get().and(common);
+        if let Some(common) = common {
+            // Release: pairs with the Acquire in `common`; who sees it sees it made.
+            let common = ptr::from_ref(common).cast_mut();
+            account.common.store(common, Ordering::Release);
+        }
         Self {
             account,
             strict,
             credit: Cell::new(0),
             lacking: Cell::new(0),
             hopeless: Cell::new(false),
+            claim: common.and_then(Credit::join),
         }
     }
 
@@ -76,12 +95,16 @@ impl Stake {
     }
 }
 
-/// What was not spent is given up.
+/// What was not spent is for the others; of the last one it is given up.
 impl Drop for Stake {
     fn drop(&mut self) {
         let left = self.credit.get();
         self.spend(left);
-        self.account.backed.fetch_sub(left, Ordering::Relaxed);
+        let unclaimed = match self.claim.take() {
+            Some(claim) => claim.leave(left),
+            None => left,
+        };
+        self.account.uncharge(unclaimed);
     }
 }
 
@@ -91,25 +114,34 @@ impl Account {
             backed: AtomicUsize::new(0),
             budget: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            common: AtomicPtr::new(ptr::null_mut()),
         }
     }
 
-    /// Charges `bytes`, unless that would exceed the limit. A request that tries again pays from its `stake` here first.
+    /// What is set aside here, once a request was in flight.
+    fn common(&self) -> Option<&'static Credit> {
+        // Acquire: pairs with the Release in `Stake::new`.
+        let common = self.common.load(Ordering::Acquire);
+        // SAFETY: null, or from a reference that is for ever.
+        unsafe { common.as_ref() }
+    }
+
+    /// Charges `bytes`, unless that would exceed the limit. A request that is `retrying` pays from its `stake` here first, and
+    /// what it lacks then from what is common.
     #[must_use]
-    pub(crate) fn charge(&self, bytes: usize, stake: Option<&Stake>) -> bool {
+    pub(crate) fn charge(&self, bytes: usize, stake: Option<&Stake>, retrying: bool) -> bool {
         let spent = stake.map_or(0, |stake| bytes.min(stake.credit.get()));
         let rest = bytes - spent;
         let limit = self.get().unwrap_or(usize::MAX);
         let before = self.backed.fetch_add(rest, Ordering::Relaxed);
-        let total = before.saturating_add(rest);
-        let fits = rest == 0 || total <= limit;
-        if !fits {
-            self.backed.fetch_sub(rest, Ordering::Relaxed);
-        }
+        let lacking = before.saturating_add(rest).saturating_sub(limit).min(rest);
+        let fits = lacking == 0 || (retrying && self.take(lacking));
+        // What was taken was charged already.
+        self.uncharge(if fits { lacking } else { rest });
         match stake {
             Some(stake) if fits => stake.spend(spent),
             Some(stake) => {
-                stake.lacking.set((total - limit).min(rest));
+                stake.lacking.set(lacking);
                 stake.hopeless.set(bytes > limit);
             }
             None => {}
@@ -117,13 +149,30 @@ impl Account {
         fits
     }
 
+    /// Takes `bytes` of what is common, all of them or none.
+    fn take(&self, bytes: usize) -> bool {
+        self.common().is_some_and(|common| common.take(bytes))
+    }
+
+    fn uncharge(&self, bytes: usize) {
+        if bytes > 0 {
+            self.backed.fetch_sub(bytes, Ordering::Relaxed);
+        }
+    }
+
     /// Gives back what was charged: to the `stake` here of a thread that is reclaiming.
     pub(crate) fn release(&self, bytes: usize, stake: Option<&Stake>) {
         match stake {
             Some(stake) => stake.add(bytes),
-            None => {
-                self.backed.fetch_sub(bytes, Ordering::Relaxed);
-            }
+            None => self.uncharge(bytes),
+        }
+    }
+
+    /// Gives back what was charged: to the requests in flight here; if there are none, to whoever comes.
+    pub(crate) fn hand_over(&self, bytes: usize) {
+        let common = self.common().filter(|_| bytes > 0);
+        if !common.is_some_and(|common| common.give(bytes)) {
+            self.uncharge(bytes);
         }
     }
 
@@ -131,7 +180,10 @@ impl Account {
     pub(crate) fn forget_other_threads(&self, stake: Option<&Stake>) {
         let own = stake.map_or(0, |stake| stake.credit.get());
         let lost = self.held.swap(own, Ordering::Relaxed).saturating_sub(own);
-        self.backed.fetch_sub(lost, Ordering::Relaxed);
+        let joined = stake.is_some_and(|stake| stake.claim.is_some());
+        let common = self.common();
+        let unclaimed = common.map_or(0, |common| common.forget_others(joined));
+        self.uncharge(lost + unclaimed);
     }
 
     /// Bytes backed on this node.
@@ -152,27 +204,5 @@ impl Account {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stake_is_spent_first_and_given_up_at_the_end() {
-        static ACCOUNT: Account = Account::new();
-        ACCOUNT.set(Some(100));
-        assert!(ACCOUNT.charge(100, None));
-        let stake = Stake::new(&ACCOUNT, true);
-        ACCOUNT.release(60, Some(&stake));
-        assert_eq!(ACCOUNT.backed(), 100, "still charged");
-        assert!(!ACCOUNT.charge(1, None), "for nobody else");
-        assert!(!ACCOUNT.charge(70, Some(&stake)));
-        assert_eq!((stake.lacking(), stake.is_hopeless()), (10, false));
-        assert!(!ACCOUNT.charge(101, Some(&stake)) && stake.is_hopeless());
-        assert!(ACCOUNT.charge(50, Some(&stake)));
-        ACCOUNT.held.fetch_add(5, Ordering::Relaxed);
-        ACCOUNT.forget_other_threads(Some(&stake));
-        assert_eq!(ACCOUNT.backed(), 95);
-        drop(stake);
-        assert_eq!(ACCOUNT.backed(), 85);
-        assert!(ACCOUNT.charge(15, None));
-    }
-}
+#[path = "account_tests.rs"]
+mod tests;

@@ -13,7 +13,8 @@
 //!   that was lowered) nobody gets credit: that is given up first.
 //! - What is left at its end, and what a reclaim thread frees for others, goes to the common credit of the requests in
 //!   flight (`ebb_shrinker::Credit`). A request that lacks some takes just that. The last one gives the rest up.
-//! - Each node has an `account` of its own beside the one figure, where a request has a stake in one node.
+//! - Each node has an `account` of its own beside the one figure, where a request has a stake in one node, and the requests in
+//!   flight for it have a common credit of their own.
 
 use crate::account::{Account, Stake};
 use crate::limits::{self, excess, hard_limit, soft_limit};
@@ -96,12 +97,16 @@ pub(crate) fn release_on(account: &Account, bytes: usize, more: usize) {
 pub(crate) fn charge_node(account: &Account, bytes: usize) -> bool {
     let retrying = request::current().is_some_and(|request| request.is_retrying());
     let stake = if retrying { stake(account) } else { None };
-    account.charge(bytes, stake)
+    account.charge(bytes, stake, retrying)
 }
 
-/// Gives back what was charged to a node alone.
+/// Gives back what was charged to a node alone: to this thread's request if it is for that node, and what a reclaim thread
+/// gives back to all of those.
 pub(crate) fn release_node(account: &Account, bytes: usize) {
-    account.release(bytes, stake(account));
+    match request::current() {
+        Some(request) if request.stake().is_none() => account.hand_over(bytes),
+        _ => account.release(bytes, stake(account)),
+    }
 }
 
 /// In a forked child: gives up what threads that do not exist here held on a node.

@@ -27,7 +27,7 @@ use core::time::Duration;
 
 use ebb_shrinker::{lock_order, thread_exiting};
 
-use crate::account::Account;
+use crate::account::Stake;
 use crate::background;
 use crate::budget;
 use crate::drain;
@@ -93,7 +93,7 @@ fn tortured(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<
         os::sleep_us(trouble.delay_us);
     }
     if let Some(priority) = trouble.reclaim {
-        Request::run(account(only), only.is_some(), |_| round::once(priority));
+        Request::run(stake(only), |_| round::once(priority));
     }
     torture::arm(trouble.fail);
     let block = attempt();
@@ -116,7 +116,7 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
     }
     count(&COUNTERS.reclaims);
     let start = os::now_ns();
-    let block = Request::run(account(only), only.is_some(), |request| {
+    let block = Request::run(stake(only), |request| {
         let search = Search {
             request,
             attempt,
@@ -137,10 +137,11 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
     block
 }
 
-/// The account of the node that is insisted on, or of this thread's home.
-fn account(only: Option<usize>) -> &'static Account {
+/// A stake on the node that is insisted on, or of this thread's home.
+fn stake(only: Option<usize>) -> Stake {
     let number = only.unwrap_or_else(|| topology::machine().home_of(os::cpu()));
-    &node::node(number).arena.account
+    let account = &node::node(number).arena.account;
+    Stake::new(account, SHRINKERS.credit_on(number), only.is_some())
 }
 
 /// Step 1: waits while enough other threads reclaim.

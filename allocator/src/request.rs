@@ -4,9 +4,9 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use ebb_shrinker::Claim;
+use ebb_shrinker::{Claim, Credit};
 
-use crate::account::{Account, Stake};
+use crate::account::Stake;
 use crate::limits::{excess, uncharge};
 use crate::os;
 use crate::tally::SHRINKERS;
@@ -37,10 +37,10 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Runs `f` as this thread's request: for memory of the node with this account, whose alone if it is `strict`.
-    pub(crate) fn run<R>(account: &'static Account, strict: bool, f: impl FnOnce(&Self) -> R) -> R {
-        let claim = SHRINKERS.credit().and_then(|credit| credit.join());
-        Self::with(claim, Some(Stake::new(account, strict)), f)
+    /// Runs `f` as this thread's request, with this stake.
+    pub(crate) fn run<R>(stake: Stake, f: impl FnOnce(&Self) -> R) -> R {
+        let claim = SHRINKERS.credit().and_then(Credit::join);
+        Self::with(claim, Some(stake), f)
     }
 
     /// Runs `f`, which frees memory for the requests in flight.

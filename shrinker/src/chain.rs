@@ -19,7 +19,7 @@ use crate::limbo::Limbo;
 use crate::lock::Lock;
 use crate::record::Record;
 use crate::shrink::{Lane, Shrink};
-use crate::sync::{AtomicPtr, AtomicUsize as Modelled};
+use crate::sync::{AtomicPtr, AtomicUsize as Modelled, NODES};
 use crate::values::Values;
 use crate::walks::Walks;
 
@@ -33,6 +33,8 @@ pub(crate) struct Chain {
     pub(crate) asynchronous: AtomicUsize,
     /// What was freed for requests in flight.
     pub(crate) credit: Credit,
+    /// The same for what was freed on each node.
+    pub(crate) node_credits: [Credit; NODES],
     /// Records dropped inside their own callback and not yet ended.
     pub(crate) orphans: Modelled,
 }
@@ -68,6 +70,7 @@ impl Chain {
             walks: Walks::new(),
             asynchronous: AtomicUsize::new(0),
             credit: Credit::new(),
+            node_credits: std::array::from_fn(|_| Credit::new()),
             orphans: Modelled::new(0),
         }
     }

@@ -35,7 +35,8 @@ const CLAIM: u64 = 1 << BYTES_BITS;
 const BYTES_BITS: u32 = 48;
 const BYTES: u64 = CLAIM - 1;
 
-/// Bytes set aside for the requests in flight. A list has one: [`ShrinkerList::credit`](crate::ShrinkerList::credit).
+/// Bytes set aside for the requests in flight. A list has one ([`ShrinkerList::credit`](crate::ShrinkerList::credit)), and one
+/// for each node ([`ShrinkerList::credit_on`](crate::ShrinkerList::credit_on)).
 pub struct Credit {
     word: AtomicU64,
     /// Changes whenever there may be something to take. What waiters sleep on.
@@ -68,6 +69,17 @@ impl Credit {
             self.tell();
         }
         given.is_ok()
+    }
+
+    /// Takes `bytes`, all of them or none, for a request in flight. They are the caller's now.
+    #[must_use]
+    pub fn take(&self, bytes: usize) -> bool {
+        let wanted = bytes as u64;
+        let taken = self.update(|word| match word & BYTES < wanted {
+            true => Err(()),
+            false => Ok(word - wanted),
+        });
+        taken.is_ok()
     }
 
     /// Wakes those who wait: something has changed, and it is worth trying again.
@@ -130,15 +142,10 @@ fn plus(word: u64, bytes: usize) -> u64 {
 pub struct Claim<'a>(&'a Credit);
 
 impl Claim<'_> {
-    /// Takes `bytes`, all of them or none. They are the caller's now.
+    /// As [`Credit::take`].
     #[must_use]
     pub fn take(&self, bytes: usize) -> bool {
-        let wanted = bytes as u64;
-        let taken = self.0.update(|word| match word & BYTES < wanted {
-            true => Err(()),
-            false => Ok(word - wanted),
-        });
-        taken.is_ok()
+        self.0.take(bytes)
     }
 
     /// A number that changes with each [`tell`](Credit::tell). Read it before looking whether there is memory.

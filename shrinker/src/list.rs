@@ -133,6 +133,13 @@ impl ShrinkerList {
         self.chain().map(|chain| &chain.credit)
     }
 
+    /// The same for a node: where nodes have budgets, what was freed on this one. Nothing where there is no such node
+    /// ([`MAX_NODES`](crate::MAX_NODES)).
+    #[must_use]
+    pub fn credit_on(&self, node: usize) -> Option<&'static Credit> {
+        self.chain()?.node_credits.get(node)
+    }
+
     /// The chain, once it was made.
     pub(crate) fn chain(&self) -> Option<&'static Chain> {
         // Acquire: pairs with the Release that publishes it in `registration`.

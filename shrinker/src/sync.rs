@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-pub(crate) use imp::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, BATCH, DEPTH, FRAMES, SPINS};
+pub(crate) use imp::{
+    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, BATCH, DEPTH, FRAMES, NODES, SPINS,
+};
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
 pub(crate) use imp::{
     forget_thread_number, now_ns, say, thread_number, wait, wait_for, wake, wake_one,
@@ -41,6 +43,9 @@ mod imp {
 
     /// How many unlinked records are retired together.
     pub(crate) const BATCH: usize = 32;
+
+    /// How many nodes there may be.
+    pub(crate) const NODES: usize = crate::MAX_NODES;
 
     // Constant and without destructors, so that no access ever allocates or fails.
     thread_local! {

@@ -20,6 +20,9 @@ pub(crate) const SPINS: u32 = 0;
 /// Every record by itself, so that each model frees some.
 pub(crate) const BATCH: usize = 1;
 
+/// One node: each atomic is something for the model to follow.
+pub(crate) const NODES: usize = 1;
+
 loom::thread_local! {
     pub(crate) static DEPTH: Cell<usize> = Cell::new(0);
     pub(crate) static FRAMES: Cell<*const ()> = Cell::new(ptr::null());
