@@ -10,7 +10,8 @@
 //!    covers what the last of them lacked it lets them take it; when none is left it stops. A shrinker that another node's
 //!    thread is in, or that cannot say what it has, it comes back to, for as long as a request waits.
 //! 4. When the request has asked for everything it waits until it is served, or the thread has nothing left to do, or
-//!    nothing was heard of it for [`SILENCE`]: then its caches are stuck, perhaps on a lock that we hold. If it got nothing,
+//!    nothing was heard of it for [`SILENCE_NS`]: then its caches are stuck, perhaps on a lock that we hold; what others give or
+//!    tell meanwhile does not count. Nor does it wait longer than it has time. If it got nothing,
 //!    but the thread freed something (its *fruits*), another was quicker: it begins again, as after a visit of its own.
 //!
 //! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it has no thread.
@@ -30,8 +31,8 @@ use crate::request::Request;
 use crate::tally::{COUNTERS, SHRINKERS, count};
 use crate::topology;
 
-/// How long a request waits without any news.
-const SILENCE: Duration = Duration::from_millis(100);
+/// How long a request waits without any news of the thread.
+const SILENCE_NS: u64 = 100_000_000;
 
 /// How long the thread waits, in microseconds, for a request to take what it lacked; so many times.
 const PAUSE_US: u32 = 50;
@@ -39,7 +40,7 @@ const PAUSE_US: u32 = 50;
 const PAUSES: u32 = 20;
 
 /// How long the last walk waits for shrinkers that another thread is in, or that could not do anything, in microseconds; so
-/// many times: as long as [`SILENCE`].
+/// many times: as long as [`SILENCE_NS`].
 const BUSY_US: u32 = 1000;
 /// See [`BUSY_US`].
 const BUSY: u32 = 100;
@@ -51,6 +52,8 @@ struct Thread {
     asked: AtomicU32,
     /// Bytes that the request lacked that asked last; 0 when nobody knows.
     goal: AtomicUsize,
+    /// Visits, modulo 2^32: what is heard of it.
+    visits: AtomicU32,
     /// Visits that freed something.
     fruits: AtomicU32,
 }
@@ -60,6 +63,7 @@ static THREADS: [Thread; MAX_NODES] = [const {
         started: AtomicBool::new(false),
         asked: AtomicU32::new(0),
         goal: AtomicUsize::new(0),
+        visits: AtomicU32::new(0),
         fruits: AtomicU32::new(0),
     }
 }; MAX_NODES];
@@ -95,18 +99,27 @@ pub(crate) fn ask(node: usize, value: u8, priority: u8, wide: bool, lacking: usi
     }
 }
 
-/// Step 4. What `request` got, if anything, and whether to wait another time.
+/// Step 4, at most `until` then. What `request` got, if anything, and whether to wait another time.
 pub(crate) fn wait(
     node: usize,
     request: &Request,
     attempt: &dyn Fn() -> Option<usize>,
+    until: u64,
 ) -> (Option<usize>, bool) {
     let Some(claim) = request.claim() else {
         return (None, false);
     };
     count(&COUNTERS.waits);
     let thread = &THREADS[node];
+    let patience = || until.min(os::now_ns() + SILENCE_NS);
+    // Relaxed: whether it changes.
+    let visits = || thread.visits.load(Ordering::Relaxed);
+    let (mut heard, mut end) = (visits(), patience());
     loop {
+        if visits() != heard {
+            (heard, end) = (visits(), patience());
+        }
+        let now = os::now_ns();
         let seen = claim.news();
         // Acquire: pairs with the Release in `serve`; what the thread freed last is seen by the attempt.
         let idle = thread.asked.load(Ordering::Acquire) == 0;
@@ -115,10 +128,10 @@ pub(crate) fn wait(
         if block.is_some() || idle || !thread.started.load(Ordering::Relaxed) {
             return (block, idle);
         }
-        claim.sleep(seen, SILENCE);
-        if claim.news() == seen {
-            return (request.retry(attempt), false);
+        if now >= end {
+            return (None, false);
         }
+        claim.sleep(seen, Duration::from_nanos(end - now));
     }
 }
 
@@ -231,6 +244,8 @@ fn after(
     only: Option<usize>,
     goal: usize,
 ) -> ControlFlow<()> {
+    // Relaxed: a hint for `wait`.
+    thread.visits.fetch_add(1, Ordering::Relaxed);
     if visit.objects > 0 || visit.bytes > 0 {
         // Relaxed: the Release in `descend` is behind it.
         thread.fruits.fetch_add(1, Ordering::Relaxed);

@@ -150,7 +150,8 @@ impl Round {
             }
         }
         if SHRINKERS.has_async() && search.may_wait() && !self.impatient {
-            let (block, again) = background::wait(node, search.request, search.attempt);
+            let (block, again) =
+                background::wait(node, search.request, search.attempt, search.until);
             self.block = block;
             self.impatient = !again;
             self.freed |= background::fruits(node) != fruits;

@@ -128,6 +128,32 @@ fn a_stuck_reclaim_thread_is_not_waited_for() {
     }
 }
 
+/// What other requests say meanwhile is no news of the thread. Seen to fail with any news counted: it
+/// took the ten seconds that a request has.
+#[test]
+fn others_are_not_taken_for_the_reclaim_thread() {
+    alone("others_are_not_taken_for_the_reclaim_thread", || {
+        leave(8 * MIB);
+        let (cache, _registration) = blocking();
+        let _held = cache.blocks.lock().unwrap();
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            // Each request that ends is news to all.
+            scope.spawn(|| {
+                let _scope = ebbmalloc::mode(ebbmalloc::Mode::NoRetry);
+                while !done.load(Ordering::SeqCst) {
+                    assert!(Block::new(2 * MIB).is_none());
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+            let start = Instant::now();
+            assert!(Block::new(2 * MIB).is_none());
+            assert!(start.elapsed() < Duration::from_secs(10));
+            done.store(true, Ordering::SeqCst);
+        });
+    });
+}
+
 /// A polite cache there, whose lock somebody holds for a moment, is asked again. Seen to fail when only a cache that another
 /// thread was in was asked again.
 #[test]
