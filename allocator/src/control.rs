@@ -1,5 +1,7 @@
 //! What a program can ask of the allocator besides memory.
 
+use core::time::Duration;
+
 use ebb_shrinker::{
     Count, Lane, RegisterError, Registration, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList,
 };
@@ -144,7 +146,8 @@ impl<F: Fn(usize) -> usize + Send + Sync> Shrink for Notifier<F> {
 /// were, about; if any, the allocation is tried once more. Dropping the registration takes it off again.
 ///
 /// `free` runs like a callback of a shrinker in the [sync lane](Lane::Sync): on any thread, in the middle of its allocation.
-/// Several are called one after the other until the allocation succeeds.
+/// It may take its time. Several are called one after the other until the allocation succeeds, and each by one thread at a
+/// time: other requests wait for it.
 ///
 /// # Errors
 /// [`RegisterError::OutOfMemory`]; `free` was dropped then.
@@ -152,5 +155,7 @@ pub fn on_last_chance(
     name: &str,
     free: impl Fn(usize) -> usize + Send + Sync + 'static,
 ) -> Result<Registration, RegisterError> {
-    Shrinker::new(name).register(&NOTIFIERS, Notifier(free))
+    // Late or not, it is called by whoever needs it: nobody else ever calls it.
+    let spec = Shrinker::new(name).deadline(Duration::MAX);
+    spec.register(&NOTIFIERS, Notifier(free))
 }

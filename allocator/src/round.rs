@@ -14,6 +14,9 @@ use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, NOTIFIERS, SHRINKERS, add, count};
 use crate::topology;
 
+/// How long a request waits, in microseconds, before it looks again whether a notifier is free.
+const CHANCE_US: u32 = 1000;
+
 /// What a request is after.
 pub(crate) struct Search<'a> {
     pub(crate) request: &'a Request,
@@ -39,12 +42,28 @@ impl Search<'_> {
         self.mode != Some(Mode::NoRetry) && !thread_exiting()
     }
 
-    /// Calls the notifiers, one after the other; any that says it freed something means one more try.
+    /// Calls the notifiers, one after the other; any that says it freed something means one more try. One that another request
+    /// is in is waited for: what it frees may do for both, and else it is called for this one.
     pub(crate) fn last_chance(&self) -> Option<usize> {
         if NOTIFIERS.is_empty() {
             return None;
         }
         count(&COUNTERS.chances);
+        loop {
+            let (block, busy) = self.notify();
+            if block.is_some() || !busy || self.time_is_up() {
+                return block;
+            }
+            os::sleep_us(CHANCE_US);
+            let block = self.request.retry(self.attempt);
+            if block.is_some() {
+                return block;
+            }
+        }
+    }
+
+    /// Calls those notifiers that no other request is in. What came of it, and whether there were others.
+    fn notify(&self) -> (Option<usize>, bool) {
         let walk = Walk {
             priority: 0,
             exhaustive: true,
@@ -52,14 +71,14 @@ impl Search<'_> {
             ..Walk::default()
         };
         let mut block = None;
-        NOTIFIERS.walk(&walk, &mut |visit| {
+        let report = NOTIFIERS.walk(&walk, &mut |visit| {
             if visit.bytes > 0 {
                 drain::drain(self.only);
                 block = self.request.retry(self.attempt);
             }
             flow(block)
         });
-        block
+        (block, report.skipped_busy > 0)
     }
 }
 

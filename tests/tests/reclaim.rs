@@ -318,6 +318,51 @@ fn a_last_chance_saves_the_request() {
     });
 }
 
+/// However late it is: there is no thread that would call it instead. Seen to fail with the deadline of shrinkers: never
+/// called after the third time.
+#[test]
+fn a_slow_last_chance_is_called_each_time() {
+    alone("a_slow_last_chance_is_called_each_time", || {
+        leave(16 * MIB);
+        let _kept = Block::new(10 * MIB).unwrap();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = calls.clone();
+        let slow = move |_| {
+            thread::sleep(Duration::from_millis(30));
+            counted.fetch_add(1, Ordering::SeqCst);
+            0
+        };
+        let _registration = ebbmalloc::on_last_chance("slow", slow).unwrap();
+        for _ in 0..5 {
+            assert!(Block::new(8 * MIB).is_none());
+        }
+        assert_eq!(calls.load(Ordering::SeqCst), 5);
+    });
+}
+
+/// Who fails while another is in the last chance waits for what that frees. Seen to fail (refused) with those passed over that
+/// somebody is in, and (called once, and refused) without calling them again.
+#[test]
+fn a_last_chance_is_waited_for() {
+    alone("a_last_chance_is_waited_for", || {
+        leave(16 * MIB);
+        let hidden = Arc::new(Mutex::new(blocks(3, 5 * MIB)));
+        let cache = hidden.clone();
+        let slow = move |_| {
+            thread::sleep(Duration::from_millis(300));
+            // Each time enough for one of them.
+            cache.lock().unwrap().pop().map_or(0, |_| 5 * MIB)
+        };
+        let _registration = ebbmalloc::on_last_chance("slow", slow).unwrap();
+        let both = thread::scope(|scope| {
+            let requests = [(); 2].map(|()| scope.spawn(|| Block::new(5 * MIB)));
+            requests.map(|request| request.join().unwrap())
+        });
+        assert!(both.iter().all(Option::is_some), "{both:?}");
+        assert_eq!(hidden.lock().unwrap().len(), 1);
+    });
+}
+
 /// Seen to fail without the pause between reports, and with the classes left out.
 #[test]
 fn a_failure_is_reported_once_in_a_while() {
