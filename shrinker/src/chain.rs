@@ -189,30 +189,37 @@ impl Chain {
         // INVARIANT (I4): `record.next` is not touched: a walker may stand on this record.
     }
 
-    /// Takes the cache out of a complete record, unlinks it, and leaves it to be retired. Under the lock.
+    /// Unlinks a complete record, and leaves it to be retired. Under the lock.
     ///
     /// # Safety
     /// The caller holds the lock and alone ends `record`, which is linked and complete (I1). It may be freed afterwards.
-    unsafe fn end(&self, record: NonNull<Record>) -> Option<Box<dyn Shrink>> {
-        // SAFETY: linked, so alive.
-        let found = unsafe { record.as_ref() };
-        // SAFETY: complete, and only the caller ends it.
-        let cache = unsafe { found.take_cache() };
-        self.count_out(found);
-        // SAFETY: the lock is held, the rest is the caller's clause.
-        unsafe { self.unlink(found) };
-        self.writers.limbo.push(found);
-        cache
+    unsafe fn end(&self, record: &Record) {
+        self.count_out(record);
+        // SAFETY: the caller's clause.
+        unsafe { self.unlink(record) };
+        self.writers.limbo.push(record);
     }
 
-    /// Ends a complete record; its cache is the caller's to drop.
+    /// Takes the cache out of a record, for the caller to drop; and ends the record, if no walker is left: else it is an orphan
+    /// without a cache, and who gives back the last reference sees to it, or the caller's sweep.
     ///
     /// # Safety
-    /// `record` is linked, complete (I1), and the caller alone ends it.
+    /// `record` is linked and condemned, no callback of it runs, and the caller alone ends it.
     pub(crate) unsafe fn remove(&self, record: NonNull<Record>) -> Option<Box<dyn Shrink>> {
+        // SAFETY: linked, so alive.
+        let record = unsafe { record.as_ref() };
         self.writers.lock.with(|| {
-            // SAFETY: the lock is held, the rest is the caller's clause.
-            unsafe { self.end(record) }
+            // SAFETY: nobody is in the callbacks, nor comes in, and only the caller ends it.
+            let cache = unsafe { record.take_cache() };
+            if record.state.is_complete() {
+                // SAFETY: the lock is held; complete, and ours by the caller's clause.
+                unsafe { self.end(record) };
+            } else {
+                // Relaxed: S3 carries it to the one who gives back the last reference.
+                self.orphans.fetch_add(1, Ordering::Relaxed);
+                record.state.abandon();
+            }
+            cache
         })
     }
 
@@ -220,8 +227,13 @@ impl Chain {
     pub(crate) fn remove_orphan(&self) -> Option<Option<Box<dyn Shrink>>> {
         self.writers.lock.with(|| {
             let orphan = self.find(|record| record.state.is_complete_orphan())?;
-            // SAFETY: the lock is held; the orphan is linked, was just seen complete, and nobody owns it.
-            Some(unsafe { self.end(orphan) })
+            // SAFETY: linked, so alive.
+            let orphan = unsafe { orphan.as_ref() };
+            // SAFETY: just seen complete, and nobody owns it.
+            let cache = unsafe { orphan.take_cache() };
+            // SAFETY: the lock is held; complete, and nobody's.
+            unsafe { self.end(orphan) };
+            Some(cache)
         })
     }
 

@@ -8,14 +8,15 @@
 //! 3. Leave the guard and call the shrinker: count, scans, then the visitor. All three may take as long as they like. If
 //!    anything was freed others are let into the callbacks again before the visitor runs.
 //! 4. Enter a guard again.
-//! 5. `put`: give the reference back; the last one of a dying shrinker wakes its unregistering thread.
+//! 5. `put`: give the reference back; whoever was in the callbacks of a dying shrinker until then wakes its unregistering
+//!    thread.
 //! 6. Read `next` from this record; go on at 2.
 //!
 //! Where nothing is read afterwards (the walk is satisfied, or this is the last record) and the shrinker is not dying,
 //! 4 and 6 are left out: the put is then the last that the walk does with the record.
 //!
-//! **What the count protects.** A reference protects two things. The *cache*: it is dropped only when the count is
-//! zero. And the *place in the list*: a record is unlinked only when the count is zero, so while we hold a reference
+//! **What a reference protects.** While it is *busy*, which only one is, the cache: it is dropped only when nobody is in the
+//! callbacks. And as long as it is held, the *place in the list*: a record is unlinked only when the count is zero, so
 //! writers keep our record's `next` up to date. That is why the guard may be left in step 3: not the guard but the
 //! reference makes `next` good afterwards. **What the guard protects** is the memory of records without a reference:
 //! the one we stand on between 5 and 6, and those that `try_get` refuses.
@@ -25,7 +26,9 @@
 //! `next` as it was (I4), and the record it names, if unlinked later, is retired later, so not freed either.
 //!
 //! **Why unregistering waits.** The cache, and perhaps the library its code is in, go away when it returns, so it waits
-//! for the callbacks that are running: until the count is zero. It never waits for guards. Waiting for a grace period
+//! for the callbacks that are running: until nobody is busy. Not for visitors that hear of what was freed: an allocator
+//! drains its own caches there, and tries again. Where such a walker holds a reference yet, the record without its cache is
+//! left to him, as an orphan. And never for guards. Waiting for a grace period
 //! is what cost the kernel's SRCU version 88.8 % of a benchmark in which no reclaim even ran; the record itself, which
 //! guards do protect, is small and goes to seize, together with some dozens of others. New references are refused as
 //! soon as unregistering begins, so busy reclaimers cannot make it wait for ever.
@@ -54,7 +57,8 @@
 //! - **I7** A dying shrinker refuses new references. `unregister_is_not_starved`
 //! - **I8** Unregistering waits for running callbacks. `unregister_waits_for_a_running_callback`,
 //!   `loom_walk_against_unregister`
-//! - **I9** Unregistering does not wait for guards. `unregister_does_not_wait_for_guards`
+//! - **I9** Unregistering does not wait for guards, nor for visitors that hear of what was freed.
+//!   `unregister_does_not_wait_for_guards`, `unregister_does_not_wait_for_visitors`, `loom_unregister_beside_a_visitor`
 //! - **I10** No code of a user runs under a guard or the lock. `callbacks_run_outside_guards_and_lock`
 //! - **I11** A shrinker cannot be unregistered from inside its own callback. `unregister_inside_own_callback_is_refused`
 //! - **I12** Callbacks of one shrinker never run twice at the same time. `state::tests::one_at_a_time`,

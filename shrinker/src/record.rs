@@ -48,7 +48,8 @@ pub(crate) struct Record {
     pub(crate) next: AtomicPtr<Record>,
     /// Rises along the list. Written under the lock, before the record can be reached.
     id: AtomicU64,
-    /// `Some` from preparation to the end of unregistering. Shared while referenced, exclusive once complete.
+    /// `Some` from preparation to the end of unregistering. Shared by whoever is in the callbacks; exclusive once it is
+    /// condemned and nobody is in them.
     cache: UnsafeCell<Option<Box<dyn Shrink>>>,
     /// Where it runs now.
     asynchronous: AtomicBool,
@@ -74,7 +75,7 @@ pub(crate) struct Record {
 }
 
 // SAFETY: every field but `cache` is atomic or constant; `cache` holds a `Sync` value, shared only by holders of a
-// reference, and taken out (it is `Send`) only when none is left (I1 in `list`).
+// reference that is busy, and taken out (it is `Send`) only when there is none any more (I8 in `list`).
 unsafe impl Sync for Record {}
 // SAFETY: the box in `cache` is `Send`; the links are only ever followed under the rules of `chain`.
 unsafe impl Send for Record {}
@@ -179,9 +180,10 @@ impl Record {
     /// Takes the cache out, to be dropped.
     ///
     /// # Safety
-    /// The record's state is complete (or was never published), and no other thread takes the cache.
+    /// The record was condemned and its callbacks have returned (or it was never published), and no other thread takes the
+    /// cache.
     pub(crate) unsafe fn take_cache(&self) -> Option<Box<dyn Shrink>> {
-        // SAFETY: complete means that no reference is left nor can be taken: this is the only borrow.
+        // SAFETY: only who is in the callbacks borrows it, and nobody is or will be: this is the only borrow.
         let cache = unsafe { &mut *self.cache.get() };
         cache.take()
     }

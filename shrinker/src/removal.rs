@@ -1,5 +1,5 @@
-//! The end of a shrinker: refuse new callers, wait for those inside, take the cache out, unlink, drop the cache. The records
-//! are retired many at a time.
+//! The end of a shrinker: refuse new callers, wait for those in the callbacks, take the cache out, unlink the record or leave
+//! that to the last walker in the visitor, drop the cache. The records are retired many at a time.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
@@ -25,16 +25,16 @@ impl ShrinkerList {
         // The completion: for callbacks that are running, never for guards (I8, I9). Walkers need nothing of ours
         // to come to their end.
         found.state.wait();
-        // SAFETY: complete, and ours by the caller's clause.
+        // SAFETY: all callbacks have returned, and it is ours by the caller's clause.
         unsafe { self.end(chain, record) };
     }
 
-    /// Ends a condemned shrinker that has no reference left. Its cache was dropped when this returns.
+    /// Ends a condemned shrinker whose callbacks have returned. Its cache was dropped when this returns.
     ///
     /// # Safety
-    /// `record` is linked on this list and complete, and the caller alone ends it.
+    /// `record` is linked on this list and condemned, no callback of it runs, and the caller alone ends it.
     pub(crate) unsafe fn end(&self, chain: &'static Chain, record: NonNull<Record>) {
-        // SAFETY: I1: linked and complete, and ours by the caller's clause.
+        // SAFETY: the caller's clause.
         let cache = unsafe { chain.remove(record) };
         self.sweep();
         drop(cache);

@@ -53,7 +53,7 @@ impl Retirement {
     /// The cache itself, and so the destructor's code, lives until this is dropped.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.record().state.is_complete()
+        self.record().state.has_returned()
     }
 
     /// Waits until it is complete, and drops the cache on this thread: as
@@ -104,7 +104,7 @@ impl Drop for Retirement {
     fn drop(&mut self) {
         let (list, chain, record) = (self.list, self.chain, self.record);
         if self.is_complete() {
-            // SAFETY: condemned by `begin`, complete, and ours to end.
+            // SAFETY: condemned by `begin`, no callback runs, and ours to end.
             unsafe { list.end(chain, record) };
         } else {
             // SAFETY: condemned by `begin`, and ours to give up.

@@ -6,9 +6,10 @@
 //!   1                    registered and idle: the registration holds the first reference
 //!   1 + n                n walkers are inside its callbacks or their visitors
 //!   BUSY + 1 + n         one of them is in the callbacks: no other comes in
-//!   DYING + n            unregistering: n walkers still inside (one of them may be BUSY), no new ones
-//!   DYING                complete: the waiter, or the owner of the retirement, may unlink it
-//!   ORPHAN + DYING + n   its owner gave it up while callbacks ran; nobody waits, the next sweep ends it
+//!   DYING + n            unregistering: n walkers still inside (one of them may be BUSY), no new ones. Where none is BUSY no
+//!                        callback runs or will run: whoever waits, or owns the retirement, may take the cache
+//!   DYING                and unlink the record
+//!   ORPHAN + DYING + n   its owner has gone before the walkers; nobody waits, and the next sweep ends it
 //! ```
 //!
 //! # Synchronization
@@ -16,7 +17,7 @@
 //! | tag | writer | ordering | reader | ordering | what it carries |
 //! | --- | --- | --- | --- | --- | --- |
 //! | S1 | `publish` | Release | `try_get` | Acquire | every field of the record, and the cache behind it |
-//! | S2 | `put`, `try_put` | Release | `wait`, `is_complete`, `is_complete_orphan` | Acquire | all that callbacks did to the cache before it is dropped |
+//! | S2 | `leave`, `put`, `try_put` | Release | `wait`, `has_returned`, `is_complete`, `is_complete_orphan` | Acquire | all that callbacks did to the cache before it is dropped |
 //! | S3 | `orphan`, `abandon` | Release | `put` | Acquire | that there is an orphan to sweep up |
 //! | S4 | `leave`, `put`, `try_put` | Release | `try_get` | Acquire | what the last callback did to the cache |
 
@@ -97,19 +98,21 @@ impl State {
         }
     }
 
-    /// Out of the callbacks: lets others in. The reference is kept.
+    /// Out of the callbacks: lets others in, and wakes whoever waits for the end of a dying one. The reference is kept.
     pub(crate) fn leave(&self) {
-        // Release (S4): what the callback did is visible to the next one.
-        self.word.fetch_and(!BUSY, Ordering::Release);
+        // Release (S2, S4): what the callback did is visible to the next one, and to whoever drops the cache.
+        if self.word.fetch_and(!BUSY, Ordering::Release) & DYING != 0 {
+            wake(&self.word);
+        }
     }
 
-    /// Gives a reference back, `busy` if it still was; the last one of a dying shrinker wakes whoever waits. The caller is
-    /// inside a guard: the waiter may retire the record at once, and the wake-up still names this word.
+    /// Gives a reference back, `busy` if it still was: then whoever waits for the end of a dying shrinker is woken. The caller
+    /// is inside a guard: the waiter may retire the record at once, and the wake-up still names this word.
     pub(crate) fn put(&self, busy: bool) {
-        let ours = ours(busy);
         // Release (S2, S4): what the callback did is visible to the next one, and to whoever drops the cache. Acquire
         // (S3): if it was given up meanwhile, the sweep at the end of our walk knows.
-        if self.word.fetch_sub(ours, Ordering::AcqRel) == DYING + ours {
+        let seen = self.word.fetch_sub(ours(busy), Ordering::AcqRel);
+        if busy && seen & DYING != 0 {
             wake(&self.word);
         }
     }
@@ -154,13 +157,19 @@ impl State {
         self.word.fetch_or(ORPHAN, Ordering::Release);
     }
 
+    /// Whether nobody is in the callbacks of a condemned shrinker; then nobody ever will be.
+    pub(crate) fn has_returned(&self) -> bool {
+        // Acquire (S2): every callback's effects are visible.
+        self.word.load(Ordering::Acquire) & BUSY == 0
+    }
+
     /// Whether a condemned shrinker has no reference left.
     pub(crate) fn is_complete(&self) -> bool {
-        // Acquire (S2): every callback's effects are visible.
+        // Acquire (S2): every walker's use of the record is over.
         self.word.load(Ordering::Acquire) == DYING
     }
 
-    /// As [`wait`](Self::wait), for so long at most. Whether it is complete.
+    /// As [`wait`](Self::wait), for so long at most. Whether the last callback has returned.
     pub(crate) fn wait_for(&self, limit: Duration) -> bool {
         let start = now_ns();
         let limit = nanoseconds(limit);
@@ -168,17 +177,18 @@ impl State {
             // Acquire (S2): as above.
             let seen = self.word.load(Ordering::Acquire);
             let left = limit.saturating_sub(now_ns().saturating_sub(start));
-            if seen == DYING || left == 0 {
-                return seen == DYING;
+            if seen & BUSY == 0 || left == 0 {
+                return seen & BUSY == 0;
             }
             wait_for(&self.word, seen, Duration::from_nanos(left));
         }
     }
 
-    /// Waits until a condemned shrinker has no reference left: for running callbacks, never for a grace period.
+    /// Waits until nobody is in the callbacks of a condemned shrinker: for those, never for a grace period, nor for visitors
+    /// that have let others in.
     pub(crate) fn wait(&self) {
         for _ in 0..SPINS {
-            if self.is_complete() {
+            if self.has_returned() {
                 return;
             }
             hint::spin_loop();
@@ -186,7 +196,7 @@ impl State {
         loop {
             // Acquire (S2): as above.
             let seen = self.word.load(Ordering::Acquire);
-            if seen == DYING {
+            if seen & BUSY == 0 {
                 return;
             }
             wait(&self.word, seen);

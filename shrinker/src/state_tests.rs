@@ -26,9 +26,24 @@ fn dying_refuses_new_references() {
         Err(Refusal::Absent),
         "one is left, but no new"
     );
-    assert!(!state.try_put(false), "somebody waits");
+    assert!(!state.try_put(false), "not without a guard");
+    assert!(!state.is_complete());
     state.put(false);
+    assert!(state.is_complete());
+}
+
+/// I8, I9. Seen to fail with the test of BUSY left out of `has_returned`, and with `is_complete` there.
+#[test]
+fn callbacks_are_waited_for_and_visitors_are_not() {
+    let state = State::new();
+    state.publish();
+    assert_eq!(state.try_get(), Ok(()));
+    state.condemn();
+    assert!(!state.has_returned() && !state.wait_for(Duration::ZERO));
+    state.leave();
+    assert!(state.has_returned() && state.wait_for(Duration::ZERO));
     state.wait();
+    assert!(!state.is_complete());
 }
 
 /// I12. Seen to fail with the test of BUSY left out of `try_get`.

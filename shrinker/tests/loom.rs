@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ebb_shrinker::*;
 use loom::cell::UnsafeCell;
+use loom::sync::{Condvar, Mutex};
 use loom::thread;
 
 /// A cache whose content is plain memory, so that loom sees a callback that runs before the content was published,
@@ -137,6 +138,85 @@ fn loom_register_publishes_everything() {
 #[test]
 fn loom_walk_against_unregister() {
     walk_against(|shrinker| shrinker.unregister().unwrap());
+}
+
+/// A cache that gives one object.
+struct Giver(UnsafeCell<usize>);
+
+// SAFETY: that the accesses do not race is what the models check.
+unsafe impl Sync for Giver {}
+
+impl Shrink for Giver {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(1)
+    }
+
+    fn scan(&self, _: &mut ShrinkControl) -> Scan {
+        self.0.with_mut(|left| {
+            // SAFETY: checked by loom.
+            unsafe { *left -= 1 };
+        });
+        let (objects, bytes) = (1, 1);
+        Scan::Freed { objects, bytes }
+    }
+}
+
+impl Drop for Giver {
+    fn drop(&mut self) {
+        self.0.with_mut(|left| {
+            // SAFETY: checked by loom.
+            unsafe { *left = 0 };
+        });
+    }
+}
+
+/// A walk over a giver and another, which are taken off meanwhile, one after the other. The visitor that hears of what was freed
+/// may wait for that. The walk comes to its end, nothing freed is touched, and the record left to the walk is ended.
+fn beside_a_visitor(waits: bool) {
+    model(3, move || {
+        let list = list();
+        let first = Shrinker::new("giver").register(list, Giver(UnsafeCell::new(1)));
+        let (first, second) = (first.unwrap(), prepare(list).0.register());
+        // One stays, so that no walk is cut short, which the model would not explore.
+        let third = prepare(list).0.register();
+        let gone = loom::sync::Arc::new((Mutex::new(false), Condvar::new()));
+        let seen = gone.clone();
+        let walker = thread::spawn(move || {
+            let all = Walk {
+                priority: 0,
+                exhaustive: true,
+                ..Walk::default()
+            };
+            list.walk(&all, &mut |visit| {
+                let mut gone = seen.0.lock().unwrap();
+                while waits && visit.objects > 0 && !*gone {
+                    gone = seen.1.wait(gone).unwrap();
+                }
+                ControlFlow::Continue(())
+            });
+        });
+        first.unregister().unwrap();
+        second.unregister().unwrap();
+        *gone.0.lock().unwrap() = true;
+        gone.1.notify_one();
+        walker.join().unwrap();
+        third.unregister().unwrap();
+        assert!(list.is_empty(), "nobody ended it");
+    });
+}
+
+/// I9. Seen to fail with `state.wait` until no reference is left and with a `leave` that wakes nobody (a deadlock), with the
+/// record unlinked whoever holds a reference ("a link was read in freed memory"), and with a `leave` that is Relaxed.
+#[test]
+fn loom_unregister_beside_a_visitor() {
+    beside_a_visitor(true);
+}
+
+/// The walker gives back the last reference before, while or after the record is left to it. Seen to fail without the sweep in
+/// `end`.
+#[test]
+fn loom_what_is_left_to_a_walker_is_ended() {
+    beside_a_visitor(false);
 }
 
 /// I1: while a walk is in a callback of the first, outside the guard, both are taken off by different threads. If the

@@ -33,6 +33,39 @@ fn unregister_waits_for_a_running_callback() {
     assert!(held.list.is_empty());
 }
 
+/// I9. A visitor that hears of what was freed takes as long as it likes: meanwhile the shrinker is taken off, its cache is
+/// dropped, and the walk goes on. Seen to fail with `state.wait` until no reference is left: stuck.
+#[test]
+fn unregister_does_not_wait_for_visitors() {
+    let list: &'static ShrinkerList = Box::leak(Box::default());
+    let (first, second) = (Pile::leak(10), Pile::leak(10));
+    let registration = patient("first").register(list, Front(first)).unwrap();
+    let other = patient("second").register(list, Front(second)).unwrap();
+    let (entered, inside) = mpsc::channel();
+    let (go, leave) = mpsc::channel::<()>();
+    let walker = thread::spawn(move || {
+        let all = Walk {
+            priority: 0,
+            exhaustive: true,
+            ..Walk::default()
+        };
+        list.walk(&all, &mut |visit| {
+            if visit.name() == "first" && !visit.pause {
+                entered.send(()).unwrap();
+                let _ = leave.recv();
+            }
+            ControlFlow::Continue(())
+        })
+    });
+    inside.recv_timeout(PATIENCE).expect("in the visitor");
+    in_time("unregistering", move || registration.unregister().unwrap());
+    go.send(()).unwrap();
+    let report = walker.join().unwrap();
+    assert_eq!((report.visited, report.objects, second.left()), (2, 20, 0));
+    other.unregister().unwrap();
+    assert!(list.is_empty(), "nobody ended the first");
+}
+
 /// A callback that hangs holds up its own removal and nothing else.
 #[test]
 fn a_blocked_callback_holds_up_nobody_else() {

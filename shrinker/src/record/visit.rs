@@ -31,8 +31,7 @@ impl<'a> Call<'a> {
         node: u32,
         began: u64,
     ) -> Option<Self> {
-        // SAFETY: the caller's reference keeps the count above zero, so the box is not taken out: only shared
-        // borrows exist.
+        // SAFETY: the caller's reference is busy, so the box is not taken out: only shared borrows exist.
         let cache = unsafe { &*record.cache.get() }.as_deref()?;
         let deadline = match walk.lane {
             Lane::Sync => record.settings.deadline,
