@@ -1012,10 +1012,11 @@ EBB_NOTHROW;
 /**
  * From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
  *
- * This and the two below nest, with themselves and each other, and the strictest holds. Each begin has its end on the
- * same thread.
+ * This and the two below nest, with themselves and each other, and the strictest holds. Each begin that gave 0 has its end on
+ * the same thread. EAGAIN says that the scope was begun too often to be counted, 65,535 times (255 for one class of
+ * shrinkers): the allocations behave as asked for, but this begin has no end of its own. Gives 0 or EAGAIN.
  */
-void ebb_no_reclaim_begin(void)
+int ebb_no_reclaim_begin(void)
 EBB_NOTHROW;
 
 /**
@@ -1024,8 +1025,8 @@ EBB_NOTHROW;
 int ebb_no_reclaim_end(void) EBB_NOTHROW;
 
 /**
- * From here on this thread's allocations do not call shrinkers of this class. Gives 0, or EINVAL when there is no such
- * class.
+ * From here on this thread's allocations do not call shrinkers of this class. Gives 0, EAGAIN, or EINVAL when there is no
+ * such class.
  */
 int ebb_no_shrinker_begin(unsigned int shrinker_class)
 EBB_NOTHROW;
@@ -1036,7 +1037,8 @@ EBB_NOTHROW;
 int ebb_no_shrinker_end(unsigned int shrinker_class) EBB_NOTHROW;
 
 /**
- * From here on this thread's allocations try only so hard: `EBB_MODE_...`. Gives 0, or EINVAL when there is no such mode.
+ * From here on this thread's allocations try only so hard: `EBB_MODE_...`. Gives 0, EAGAIN, or EINVAL when there is no such
+ * mode.
  */
 int ebb_mode_begin(int number)
 EBB_NOTHROW;

@@ -1,7 +1,7 @@
 //! What a thread does not want its allocations to do: guards that nest.
 //!
 //! Two of the thread's words hold counters, so that guards may be dropped in any order. They are looked at on slow paths
-//! only.
+//! only. A guard that finds its counter full is not counted, and counts nothing when it is dropped.
 //!
 //! ```text
 //!   word 1   four counters of 16 bits: the modes, the strictest one last
@@ -35,13 +35,14 @@ pub enum Mode {
 /// As strict, but the reserve may be used: the counter of [`no_reclaim`].
 const NO_RECLAIM: u32 = 3;
 
-/// While it lives, the allocations of this thread behave otherwise. Guards nest, and the strictest one holds.
+/// While it lives, the allocations of this thread behave otherwise. Guards nest, and the strictest one holds: 255 of one
+/// class of shrinkers are counted, 65,535 of another kind. One more changes nothing, and ends with those that are counted.
 #[must_use = "the scope ends when its guard is dropped"]
 #[derive(Debug)]
 pub struct Scope {
     word: usize,
     shift: u32,
-    /// 0 when the counter was full: there are guards enough.
+    /// 0 when the counter was full: this guard is not counted.
     one: usize,
     /// It belongs to its thread.
     _thread: PhantomData<*const ()>,
@@ -116,8 +117,12 @@ pub fn mode(mode: Mode) -> Scope {
 }
 
 /// A scope by its two ends, for languages without destructors: it lasts until the matching `end_...` on the same thread.
-pub fn begin(scope: Scope) {
+/// False if it could not be counted: then it has no end, or that would be another's.
+#[must_use]
+pub fn begin(scope: Scope) -> bool {
+    let counted = scope.one == 1;
     core::mem::forget(scope);
+    counted
 }
 
 fn end(word: usize, bits: u32, index: u32) -> bool {
@@ -199,12 +204,33 @@ mod tests {
     #[test]
     fn begin_and_end_come_in_pairs() {
         assert!(!end_no_reclaim() && !end_no_shrinker(1) && !end_mode(Mode::NoRetry));
-        begin(no_reclaim());
-        begin(no_shrinker(99));
-        begin(mode(Mode::NoRetry));
+        assert!(begin(no_reclaim()) && begin(no_shrinker(99)) && begin(mode(Mode::NoRetry)));
         assert!(in_no_reclaim() && current() == Some(Mode::NoRetry) && without() == 1 << 7);
         assert!(end_no_reclaim() && end_no_shrinker(99) && end_mode(Mode::NoRetry));
         assert!(!end_no_reclaim());
+    }
+
+    /// As many ends as there were begins that were not refused, and no fewer, end each kind of scope. Seen to fail with `begin`
+    /// saying that all are counted.
+    #[test]
+    fn a_begin_that_cannot_be_counted_is_refused() {
+        let counted = |scope: fn() -> Scope| (0..70_000).filter(|_| begin(scope())).count();
+        let ended = |end: fn() -> bool| (0..70_000).filter(|_| end()).count();
+        let shrinkers = counted(|| no_shrinker(3));
+        let reclaims = counted(no_reclaim);
+        let modes = counted(|| mode(Mode::NoWait));
+        assert_eq!((shrinkers, reclaims, modes), (255, 65_535, 65_535));
+        let refused = no_shrinker(3);
+        drop(refused);
+        assert_eq!(
+            without(),
+            1 << 3,
+            "one that was not counted ended one that was"
+        );
+        assert_eq!(ended(|| end_no_shrinker(3)), shrinkers);
+        assert_eq!(ended(end_no_reclaim), reclaims);
+        assert_eq!(ended(|| end_mode(Mode::NoWait)), modes);
+        assert!(without() == 0 && !in_no_reclaim() && current().is_none());
     }
 
     #[test]

@@ -18,12 +18,11 @@ fn status(ok: bool) -> c_int {
     if ok { 0 } else { libc::EINVAL }
 }
 
+/// 0, EINVAL where there is no such scope, or EAGAIN where it cannot be counted.
 fn begin(scope: Option<Scope>) -> c_int {
-    match scope {
-        Some(scope) => {
-            raw::begin(scope);
-            0
-        }
+    match scope.map(raw::begin) {
+        Some(true) => 0,
+        Some(false) => libc::EAGAIN,
         None => libc::EINVAL,
     }
 }
@@ -43,11 +42,12 @@ fn class(number: c_uint) -> Option<u8> {
 
 /// From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
 ///
-/// This and the two below nest, with themselves and each other, and the strictest holds. Each begin has its end on the
-/// same thread.
+/// This and the two below nest, with themselves and each other, and the strictest holds. Each begin that gave 0 has its end on
+/// the same thread. EAGAIN says that the scope was begun too often to be counted, 65,535 times (255 for one class of
+/// shrinkers): the allocations behave as asked for, but this begin has no end of its own. Gives 0 or EAGAIN.
 #[unsafe(no_mangle)]
-pub extern "C" fn ebb_no_reclaim_begin() {
-    raw::begin(ebb::no_reclaim());
+pub extern "C" fn ebb_no_reclaim_begin() -> c_int {
+    begin(Some(ebb::no_reclaim()))
 }
 
 /// Ends `ebb_no_reclaim_begin`. Gives 0, or EINVAL when none was begun.
@@ -56,8 +56,8 @@ pub extern "C" fn ebb_no_reclaim_end() -> c_int {
     status(raw::end_no_reclaim())
 }
 
-/// From here on this thread's allocations do not call shrinkers of this class. Gives 0, or EINVAL when there is no such
-/// class.
+/// From here on this thread's allocations do not call shrinkers of this class. Gives 0, EAGAIN, or EINVAL when there is no
+/// such class.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_no_shrinker_begin(shrinker_class: c_uint) -> c_int {
     begin(class(shrinker_class).map(ebb::no_shrinker))
@@ -69,7 +69,8 @@ pub extern "C" fn ebb_no_shrinker_end(shrinker_class: c_uint) -> c_int {
     status(class(shrinker_class).is_some_and(raw::end_no_shrinker))
 }
 
-/// From here on this thread's allocations try only so hard: `EBB_MODE_...`. Gives 0, or EINVAL when there is no such mode.
+/// From here on this thread's allocations try only so hard: `EBB_MODE_...`. Gives 0, EAGAIN, or EINVAL when there is no such
+/// mode.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_mode_begin(number: c_int) -> c_int {
     begin(mode(number).map(ebb::mode))

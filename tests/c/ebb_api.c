@@ -261,12 +261,15 @@ static void scopes(void) {
     CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
     ebb_set_budget(ebb_backed() + (16 << 20));
     fill(&cache);
-    ebb_no_reclaim_begin();
+    CHECK(ebb_no_reclaim_begin() == 0);
     CHECK(ebb_malloc(2 << 20) == NULL);
     CHECK(ebb_no_reclaim_end() == 0 && ebb_no_reclaim_end() == EINVAL);
     CHECK(ebb_no_shrinker_begin(8) == EINVAL && ebb_no_shrinker_begin(7) == 0);
     CHECK(ebb_malloc(2 << 20) == NULL && cache.scans == 0);
-    CHECK(ebb_no_shrinker_end(7) == 0 && ebb_no_shrinker_end(7) == EINVAL);
+    for (int i = 1; i < 255; i++) CHECK(ebb_no_shrinker_begin(7) == 0);
+    CHECK(ebb_no_shrinker_begin(7) == EAGAIN); /* and has no end */
+    for (int i = 0; i < 255; i++) CHECK(ebb_no_shrinker_end(7) == 0);
+    CHECK(ebb_no_shrinker_end(7) == EINVAL);
     CHECK(ebb_mode_begin(0) == EINVAL && ebb_mode_end(4) == EINVAL);
     CHECK(ebb_mode_begin(EBB_MODE_NO_RETRY) == 0 && ebb_mode_begin(EBB_MODE_RETRY_MAY_FAIL) == 0);
     void *block = ebb_malloc(2 << 20);
