@@ -114,6 +114,7 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
     if !may_reclaim() {
         return None;
     }
+    let _uncancelled = os::Uncancelled::new();
     count(&COUNTERS.reclaims);
     let start = os::now_ns();
     let block = Request::run(stake(only), |request| {

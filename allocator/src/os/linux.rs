@@ -4,6 +4,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::fmt::{Arguments, Write};
 use core::ptr;
 
+use super::Uncancelled;
 use crate::config::PAGE;
 
 /// Puts `errno` back as it was when dropped: `free` must not change it, and `malloc` only on failure.
@@ -121,6 +122,7 @@ pub(crate) fn environment(name: &CStr) -> Option<&'static CStr> {
 
 /// Reads the beginning of a file into `buffer`.
 fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let _uncancelled = Uncancelled::new();
     // SAFETY: a terminated path.
     let file = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
     if file < 0 {

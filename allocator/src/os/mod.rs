@@ -7,6 +7,7 @@ use core::sync::atomic::AtomicUsize;
 
 use crate::config::{MAX_CPUS, QUIET_WORD, ROW};
 
+mod cancel;
 mod discard;
 mod linux;
 mod memory;
@@ -81,6 +82,7 @@ impl Rows {
     }
 }
 
+pub(crate) use cancel::Uncancelled;
 pub(crate) use discard::{Ranges, discard};
 pub(crate) use linux::{
     KeepErrno, at_exit, at_fork, cpu, environment, fence_all_cpus, fence_cpu, now_ns,

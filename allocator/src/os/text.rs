@@ -2,6 +2,8 @@
 
 use core::fmt::{self, Write};
 
+use super::Uncancelled;
+
 /// A line of limited length on the stack. What does not fit is left out.
 pub(crate) struct Line {
     bytes: [u8; 256],
@@ -37,6 +39,7 @@ impl Write for Line {
 
 /// Writes to standard error, as far as it goes.
 pub(crate) fn say(mut text: &[u8]) {
+    let _uncancelled = Uncancelled::new();
     while !text.is_empty() {
         // SAFETY: the length is the text's own.
         let written = unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
