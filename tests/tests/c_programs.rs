@@ -131,7 +131,8 @@ fn fork_handlers_may_allocate() {
     }
 }
 
-/// Seen to fail (a crash) with `ebb_shrinker_unregister` doing nothing.
+/// Seen to fail (a crash) with `ebb_shrinker_unregister` doing nothing; and, by the threads that walk meanwhile, without its
+/// wait for them.
 #[test]
 fn plugins_come_and_go() {
     let plugin = compile("plugin.c", Link::Shared, &["-shared", "-fPIC"]);
