@@ -80,11 +80,18 @@ fn write_shrinkers_text(out: &mut dyn Write) -> fmt::Result {
     result
 }
 
-fn write_row(out: &mut dyn Write, shrinker: &ShrinkerStats) -> fmt::Result {
-    let lane = match shrinker.lane {
+/// Where its callbacks run: `moved` is the async lane too, and `none` is that of one that panicked.
+fn lane(shrinker: &ShrinkerStats) -> &'static str {
+    match shrinker.lane {
+        _ if shrinker.quarantined => "none",
+        _ if shrinker.moved => "moved",
         Lane::Sync => "sync",
         Lane::Async => "async",
-    };
+    }
+}
+
+fn write_row(out: &mut dyn Write, shrinker: &ShrinkerStats) -> fmt::Result {
+    let lane = lane(shrinker);
     write!(
         out,
         "{:<32} {:>6} {lane:<5} {:>4} {:>10} {:>10} {:>10} {:>14} {:>6} {:>8} {:>7} {:>7} {:>7}",
@@ -132,9 +139,11 @@ fn write_shrinkers_json(out: &mut dyn Write) -> fmt::Result {
             ("timeouts", shrinker.timeouts),
             ("overruns", shrinker.overruns),
             ("async", u64::from(shrinker.lane == Lane::Async)),
+            ("moved", u64::from(shrinker.moved)),
             ("value", u64::from(shrinker.value)),
             ("class", u64::from(shrinker.class)),
             ("panics", shrinker.panics),
+            ("quarantined", u64::from(shrinker.quarantined)),
             ("deferred", shrinker.deferred as u64),
             ("time_ns_total", shrinker.time_ns_total),
             ("time_ns_p50", shrinker.time_ns_p50),
@@ -188,3 +197,7 @@ pub(crate) extern "C" fn write_at_exit() {
     // Never fails.
     let _ = write_stats(&mut StandardError, StatsFormat::Text);
 }
+
+#[cfg(test)]
+#[path = "write_tests.rs"]
+mod tests;
