@@ -307,7 +307,7 @@ typedef struct ebb_node_stats_t {
 } ebb_node_stats_t;
 
 /**
- * What a walk tells a callback.
+ * What a walk tells a callback. Which slabs are sparsest it does not say: `ebb_cache_sparsest` and `ebb_cache_occupancy` do.
  */
 typedef struct ebb_shrink_control_t {
   /**
@@ -369,8 +369,8 @@ typedef int (*ebb_scan_fn)(void *context,
  *
  * Unless `EBB_SHRINKER_ASYNC` is set, the callbacks run in the middle of a failing allocation, on whatever thread made it:
  * they take a lock only by trying, wait for nothing, allocate as little as they can and return before their deadline.
- * They never throw or jump out, and never run twice at the same time for one shrinker. Fields left 0 have the usual
- * values.
+ * They never throw or jump out: what a C++ exception or a `longjmp` that leaves one does is undefined. They never run twice
+ * at the same time for one shrinker. Fields left 0 have the usual values.
  */
 typedef struct ebb_shrinker_ops_t {
   /**
@@ -733,7 +733,8 @@ void *ebb_new_aligned(size_t size,
 /**
  * Sets the budget: at most so many bytes backed by the operating system for the heap at any time. 0 is no budget.
  *
- * A budget below what is backed now is allowed: it holds for every allocation that would need more.
+ * A budget below what is backed now is allowed: it holds for every allocation that would need more. It is this process's
+ * alone. Without one shrinkers are asked only when the system refuses memory, which it hardly ever does where it overcommits.
  */
 void ebb_set_budget(size_t bytes)
 EBB_NOTHROW;
@@ -766,7 +767,7 @@ size_t ebb_get_reserve(void) EBB_NOTHROW;
 /**
  * Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks. 0 is no limit.
  *
- * Beyond it blocks come from the next nearest node. Gives 0, or EINVAL when there is no such node.
+ * Beyond it blocks come from the next nearest node. `ebb_pressure` does not look at it. Gives 0, or EINVAL when there is no such node.
  */
 int ebb_set_node_budget(uint32_t node,
                         size_t bytes)
@@ -892,6 +893,9 @@ EBB_NOTHROW;
  * Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8, a flag is unknown, or the value or
  * class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback.
  *
+ * Unregister before what the callbacks use is destroyed, static objects included: they may be called until the very end of the
+ * process, also while its destructors run.
+ *
  * # Safety
  *
  * `ops` may be read and `out` written. The callbacks may be called with the context by any thread until
@@ -983,8 +987,9 @@ EBB_NOTHROW;
 /**
  * How short of memory the process is: `EBB_PRESSURE_...`. Costs one read of memory.
  *
- * Measured is what is backed against the budget less the reserve; without a budget there is no pressure. A level that was
- * reached ends only when what is backed has fallen three or four 64ths of that below where it begins.
+ * Measured is what is backed against the budget less the reserve; without a budget there is no pressure, and budgets of
+ * nodes do not raise it. A level that was reached ends only when what is backed has fallen three or four 64ths of that below
+ * where it begins.
  */
 int ebb_pressure(void)
 EBB_NOTHROW;
@@ -1010,7 +1015,8 @@ int ebb_pressure_register(const char *name,
 EBB_NOTHROW;
 
 /**
- * From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
+ * From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail. For code
+ * that holds what a shrinker wants, and for code that has to allocate to deal with an allocation that failed.
  *
  * This and the two below nest, with themselves and each other, and the strictest holds. Each begin that gave 0 has its end on
  * the same thread. EAGAIN says that the scope was begun too often to be counted, 65,535 times (255 for one class of

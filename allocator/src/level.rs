@@ -42,8 +42,9 @@ static TELLER: AtomicBool = AtomicBool::new(false);
 /// How short of memory the process is, now. One relaxed load: cheap enough to be asked before each insertion into a
 /// cache, which had better replace something than grow from [`Pressure::Medium`] on.
 ///
-/// Measured is what is backed against the budget less the reserve; without a budget there is no pressure. A level that was
-/// reached ends only when what is backed has fallen three or four 64ths of that below where it begins.
+/// Measured is what is backed against the budget less the reserve; without a budget there is no pressure, and budgets of
+/// nodes do not raise it. A level that was reached ends only when what is backed has fallen three or four 64ths of that below
+/// where it begins.
 #[inline]
 #[must_use]
 pub fn pressure() -> Pressure {

@@ -74,7 +74,8 @@ fn count(word: usize, bits: u32, index: u32) -> usize {
 
 /// In this scope the thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
 ///
-/// For code that holds locks which a shrinker wants, or that must not be interrupted by one.
+/// For code that holds locks which a shrinker wants, or that must not be interrupted by one; and for code that has to allocate
+/// to deal with an allocation that failed.
 pub fn no_reclaim() -> Scope {
     enter(MODES, MODE_BITS, NO_RECLAIM)
 }

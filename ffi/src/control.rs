@@ -13,7 +13,8 @@ pub const EBB_NUMA_OFF: c_int = 2;
 
 /// Sets the budget: at most so many bytes backed by the operating system for the heap at any time. 0 is no budget.
 ///
-/// A budget below what is backed now is allowed: it holds for every allocation that would need more.
+/// A budget below what is backed now is allowed: it holds for every allocation that would need more. It is this process's
+/// alone. Without one shrinkers are asked only when the system refuses memory, which it hardly ever does where it overcommits.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_set_budget(bytes: usize) {
     ebb::set_budget((bytes > 0).then_some(bytes));
@@ -48,7 +49,7 @@ pub extern "C" fn ebb_get_reserve() -> usize {
 
 /// Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks. 0 is no limit.
 ///
-/// Beyond it blocks come from the next nearest node. Gives 0, or EINVAL when there is no such node.
+/// Beyond it blocks come from the next nearest node. `ebb_pressure` does not look at it. Gives 0, or EINVAL when there is no such node.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_set_node_budget(node: u32, bytes: usize) -> c_int {
     let set = ebb::set_node_budget(node, (bytes > 0).then_some(bytes));

@@ -27,8 +27,9 @@ fn number(pressure: Pressure) -> c_int {
 
 /// How short of memory the process is: `EBB_PRESSURE_...`. Costs one read of memory.
 ///
-/// Measured is what is backed against the budget less the reserve; without a budget there is no pressure. A level that was
-/// reached ends only when what is backed has fallen three or four 64ths of that below where it begins.
+/// Measured is what is backed against the budget less the reserve; without a budget there is no pressure, and budgets of
+/// nodes do not raise it. A level that was reached ends only when what is backed has fallen three or four 64ths of that below
+/// where it begins.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_pressure() -> c_int {
     number(ebb::pressure())

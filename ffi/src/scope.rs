@@ -40,7 +40,8 @@ fn class(number: c_uint) -> Option<u8> {
     u8::try_from(number).ok().filter(|class| *class < CLASSES)
 }
 
-/// From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail.
+/// From here on this thread's allocations never reclaim: those that do not fit are served from the reserve, or fail. For code
+/// that holds what a shrinker wants, and for code that has to allocate to deal with an allocation that failed.
 ///
 /// This and the two below nest, with themselves and each other, and the strictest holds. Each begin that gave 0 has its end on
 /// the same thread. EAGAIN says that the scope was begun too often to be counted, 65,535 times (255 for one class of

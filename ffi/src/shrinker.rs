@@ -31,7 +31,7 @@ pub const EBB_SHRINKER_ASYNC: u32 = 2;
 /// `seeks` of a cache whose objects cost nothing to make again: half of them go at once.
 pub const EBB_SEEKS_NONE: u32 = u32::MAX;
 
-/// What a walk tells a callback.
+/// What a walk tells a callback. Which slabs are sparsest it does not say: `ebb_cache_sparsest` and `ebb_cache_occupancy` do.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct EbbShrinkControl {
@@ -81,8 +81,8 @@ pub type EbbScan = Option<
 ///
 /// Unless `EBB_SHRINKER_ASYNC` is set, the callbacks run in the middle of a failing allocation, on whatever thread made it:
 /// they take a lock only by trying, wait for nothing, allocate as little as they can and return before their deadline.
-/// They never throw or jump out, and never run twice at the same time for one shrinker. Fields left 0 have the usual
-/// values.
+/// They never throw or jump out: what a C++ exception or a `longjmp` that leaves one does is undefined. They never run twice
+/// at the same time for one shrinker. Fields left 0 have the usual values.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct EbbShrinkerOps {
@@ -223,6 +223,9 @@ unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
 ///
 /// Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8, a flag is unknown, or the value or
 /// class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback.
+///
+/// Unregister before what the callbacks use is destroyed, static objects included: they may be called until the very end of the
+/// process, also while its destructors run.
 ///
 /// # Safety
 ///

@@ -1,4 +1,5 @@
-//! The short lock that orders registrations, removals and snapshots among themselves. Walks never take it.
+//! The short lock that orders registrations, removals and snapshots among themselves. No walk takes it to visit shrinkers; at
+//! its end one does (`sweep`), in the seldom case that an orphan or a batch of records waits to be cleared away.
 //!
 //! Held for a handful of stores; never across a callback, an allocation or a guard. Who finds it held looks again a few
 //! times, which is mostly enough and far cheaper than to sleep; then it sleeps on a futex, so a preempted holder is not

@@ -77,7 +77,8 @@ pub enum Lane {
     Async,
 }
 
-/// One question to a cache: where, how hard, how much.
+/// One question to a cache: where, how hard, how much. Which of its slabs are sparsest is no part of it: a cache of `ebbmalloc`
+/// asks its `SlabCache` (`sparsest`, `occupancy`).
 #[derive(Clone, Debug)]
 pub struct ShrinkControl {
     node: u32,
