@@ -127,9 +127,14 @@ impl Account {
     }
 
     /// Charges `bytes`, unless that would exceed the limit. A request that is `retrying` pays from its `stake` here first, and
-    /// what it lacks then from what is common.
+    /// what it lacks then from what is common: so much was paid with what was charged before.
     #[must_use]
-    pub(crate) fn charge(&self, bytes: usize, stake: Option<&Stake>, retrying: bool) -> bool {
+    pub(crate) fn charge(
+        &self,
+        bytes: usize,
+        stake: Option<&Stake>,
+        retrying: bool,
+    ) -> Option<usize> {
         let spent = stake.map_or(0, |stake| bytes.min(stake.credit.get()));
         let rest = bytes - spent;
         let limit = self.get().unwrap_or(usize::MAX);
@@ -146,7 +151,16 @@ impl Account {
             }
             None => {}
         }
-        fits
+        fits.then_some(spent + lacking)
+    }
+
+    /// Takes a charge back, of which so much was `paid`: that belongs to the `stake` here again, or is common.
+    pub(crate) fn undo(&self, bytes: usize, paid: usize, stake: Option<&Stake>) {
+        self.uncharge(bytes - paid);
+        match stake {
+            Some(stake) => stake.add(paid),
+            None => self.hand_over(paid),
+        }
     }
 
     /// Takes `bytes` of what is common, all of them or none.

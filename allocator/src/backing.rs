@@ -7,7 +7,7 @@
 use core::ptr::{self, NonNull};
 
 use crate::budget;
-use crate::config::{MAX_SIZE, PAGE, UNIT};
+use crate::config::{MAX_NODES, MAX_SIZE, PAGE, UNIT};
 use crate::limits;
 use crate::node::{self, Node};
 use crate::os;
@@ -50,7 +50,12 @@ fn charge(of: Option<usize>, old: usize, new: usize) -> bool {
         let part = |len| part(len, of, node.number());
         part(new).saturating_sub(part(old))
     };
-    let fits = |node: &Node| budget::charge_node(&node.arena.account, more(node));
+    let mut paid = [0; MAX_NODES];
+    let mut fits = |node: &Node| {
+        let charged = budget::charge_node(&node.arena.account, more(node));
+        paid[node.number()] = charged.unwrap_or(0);
+        charged.is_some()
+    };
     let charged = node::all().iter().take_while(|node| fits(node)).count();
     if charged == node::all().len() && budget::charge(new.saturating_sub(old)) {
         node::all()
@@ -61,7 +66,7 @@ fn charge(of: Option<usize>, old: usize, new: usize) -> bool {
     let charged = &node::all()[..charged];
     charged
         .iter()
-        .for_each(|node| budget::release_node(&node.arena.account, more(node)));
+        .for_each(|node| budget::undo_node(&node.arena.account, more(node), paid[node.number()]));
     false
 }
 

@@ -78,10 +78,12 @@ fn stake(account: &Account) -> Option<&'static Stake> {
 /// Charges `bytes` to a node and the process, and `more` to the process only, unless that would exceed a limit.
 #[must_use]
 pub(crate) fn charge_on(account: &Account, bytes: usize, more: usize) -> bool {
-    let charged = charge_node(account, bytes);
-    if charged && !charge(bytes + more) {
-        release_node(account, bytes);
+    let Some(paid) = charge_node(account, bytes) else {
         return false;
+    };
+    let charged = charge(bytes + more);
+    if !charged {
+        undo_node(account, bytes, paid);
     }
     charged
 }
@@ -92,12 +94,17 @@ pub(crate) fn release_on(account: &Account, bytes: usize, more: usize) {
     release(bytes + more);
 }
 
-/// Charges `bytes` to a node alone, unless that would exceed its limit.
+/// Charges `bytes` to a node alone, unless that would exceed its limit. How much of it the request paid from its credit.
 #[must_use]
-pub(crate) fn charge_node(account: &Account, bytes: usize) -> bool {
+pub(crate) fn charge_node(account: &Account, bytes: usize) -> Option<usize> {
     let retrying = request::current().is_some_and(|request| request.is_retrying());
     let stake = if retrying { stake(account) } else { None };
     account.charge(bytes, stake, retrying)
+}
+
+/// Takes back what was just charged to a node alone, and `paid` so far: nothing was freed.
+pub(crate) fn undo_node(account: &Account, bytes: usize, paid: usize) {
+    account.undo(bytes, paid, stake(account));
 }
 
 /// Gives back what was charged to a node alone: to this thread's request if it is for that node, and what a reclaim thread

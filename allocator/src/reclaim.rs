@@ -88,6 +88,7 @@ fn tortured(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<
     if !may_reclaim() {
         return attempt().or_else(|| reclaim(only, attempt));
     }
+    let _uncancelled = os::Uncancelled::new();
     let trouble = torture::next();
     if trouble.delay_us > 0 {
         os::sleep_us(trouble.delay_us);

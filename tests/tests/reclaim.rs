@@ -318,6 +318,34 @@ fn a_last_chance_saves_the_request() {
     });
 }
 
+/// What the budget refuses a request is charged to no node meanwhile. Seen to fail with what was charged to the node given back
+/// to the request, as if it were freed.
+#[test]
+fn what_is_refused_is_charged_nowhere() {
+    alone("what_is_refused_is_charged_nowhere", || {
+        leave(64 * MIB);
+        let _kept = Block::new(40 * MIB).unwrap();
+        let backed = || {
+            let stats = ebbmalloc::stats();
+            let on_nodes: u64 = stats.known_nodes().iter().map(|node| node.backed).sum();
+            (on_nodes as usize, ebbmalloc::backed())
+        };
+        let seen = Arc::new(Mutex::new((0, 0)));
+        let last = seen.clone();
+        let look = move |_| {
+            *last.lock().unwrap() = backed();
+            0
+        };
+        let _registration = ebbmalloc::on_last_chance("look", look).unwrap();
+        assert!(Block::new(40 * MIB).is_none());
+        let (on_nodes, in_all) = *seen.lock().unwrap();
+        assert!(
+            (40 * MIB..=in_all).contains(&on_nodes),
+            "{on_nodes}, {in_all}"
+        );
+    });
+}
+
 /// However late it is: there is no thread that would call it instead. Seen to fail with the deadline of shrinkers: never
 /// called after the third time.
 #[test]
