@@ -826,6 +826,18 @@ size_t ebb_purge(void)
 EBB_NOTHROW;
 
 /**
+ * Asks the registered caches for memory before there is need: as an allocation does that lacks so many bytes, gently first,
+ * until so many bytes less are backed or there is nothing left to be had; after ebb_purge(), which may be enough. Says how
+ * many bytes less it were: fewer than that, where the caches have no more to give or are busy.
+ *
+ * For a program that knows before the allocator does: its container's limit was lowered (ebb_memory_limit() tells; a new
+ * ebb_set_budget() alone frees nothing by itself), another process needs room, or a quiet hour has come. Works with and
+ * without a budget. At most ten seconds; 0 at once inside a callback, and between ebb_no_reclaim_begin() and its end.
+ */
+size_t ebb_reclaim(size_t bytes)
+EBB_NOTHROW;
+
+/**
  * Switches the reports on standard error on, or with 0 off: they are on at first, unless the environment says
  * `EBB_REPORTS=0`.
  *

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::node;
 use crate::numa;
 use crate::os;
-use crate::reclaim;
+use crate::reclaim::{give_back, on_demand};
 use crate::start;
 use crate::tally::{NOTIFIERS, SHRINKERS};
 use crate::topology::{self, NumaPolicy};
@@ -21,7 +21,7 @@ use crate::topology::{self, NumaPolicy};
 /// Counted is what the allocator got from the system and has not given back: blocks, what is kept for reuse, and its own
 /// tables; not stacks, code or memory mapped by others. The list of shrinkers may exceed it for its own needs, by a few
 /// pages as a rule and a MiB at most. A budget below what is backed now is allowed: it holds for every
-/// allocation that would need more.
+/// allocation that would need more, the first of which has all that is too much reclaimed, unless [`reclaim`] did it before.
 pub fn set_budget(bytes: Option<usize>) {
     limits::set(bytes);
 }
@@ -84,7 +84,7 @@ pub fn numa_policy() -> NumaPolicy {
 pub fn set_numa_policy(policy: NumaPolicy) -> bool {
     let set = start::ensure() && topology::machine().set_policy(policy);
     if set {
-        reclaim::give_back(None);
+        give_back(None);
         for node in node::all() {
             node.arena.place_again(node.number());
         }
@@ -96,8 +96,19 @@ pub fn set_numa_policy(policy: NumaPolicy) -> bool {
 /// meanwhile. Calls no shrinker.
 pub fn purge() -> usize {
     let before = limits::backed();
-    reclaim::give_back(None);
+    give_back(None);
     before.saturating_sub(limits::backed())
+}
+
+/// Asks the registered caches for memory before there is need: as an allocation does that lacks so many `bytes`, gently first,
+/// until so many bytes less are backed or there is nothing left to be had; after [`purge`], which may be enough. How many
+/// bytes less it were: fewer than that, where the caches have no more to give or are busy.
+///
+/// For a program that knows before the allocator does: its container's limit was lowered ([`memory_limit`](crate::memory_limit)
+/// tells; a new [`set_budget`] alone frees nothing by itself), another process needs room, or a quiet hour has come. Works with
+/// and without a budget. At most ten seconds; 0 at once inside a callback, and in scopes that do not reclaim.
+pub fn reclaim(bytes: usize) -> usize {
+    on_demand(bytes)
 }
 
 /// The shrinkers that a failing allocation walks: to look at them ([`ShrinkerList::for_each`]), or to ask them for

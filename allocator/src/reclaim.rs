@@ -25,12 +25,13 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
-use ebb_shrinker::{lock_order, thread_exiting};
+use ebb_shrinker::{Credit, lock_order, thread_exiting};
 
 use crate::account::Stake;
 use crate::background;
 use crate::budget;
 use crate::drain;
+use crate::limits;
 use crate::listeners;
 use crate::mapping;
 use crate::node;
@@ -115,15 +116,42 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
     if !may_reclaim() {
         return None;
     }
+    as_request(only, scope::current(), &|_| attempt())
+}
+
+/// Reclaims although nothing is lacking, until `bytes` less are backed or nothing is left; in vain or not, nobody else is told.
+/// How many less it were.
+pub(crate) fn on_demand(bytes: usize) -> usize {
+    if !may_reclaim() {
+        return 0;
+    }
+    let before = limits::backed();
+    let mode = scope::current().unwrap_or(Mode::RetryMayFail);
+    as_request(None, Some(mode), &|request| {
+        // What was given back is credit, and charged until the request ends.
+        let common = SHRINKERS.credit().map_or(0, Credit::bytes);
+        let less = (before + request.credit() + common).saturating_sub(limits::backed());
+        request.note_lack(bytes.saturating_sub(less), false);
+        (less >= bytes).then_some(0)
+    });
+    before.saturating_sub(limits::backed())
+}
+
+/// Reclaims for `attempt`, as a request.
+fn as_request(
+    only: Option<usize>,
+    mode: Option<Mode>,
+    attempt: &dyn Fn(&Request) -> Option<usize>,
+) -> Option<usize> {
     let _uncancelled = os::Uncancelled::new();
     count(&COUNTERS.reclaims);
     let start = os::now_ns();
     let block = Request::run(stake(only), |request| {
         let search = Search {
             request,
-            attempt,
+            attempt: &|| attempt(request),
             only,
-            mode: scope::current(),
+            mode,
             until: start + LIMIT_NS,
         };
         follow(&search).or_else(|| lead_counted(&search))

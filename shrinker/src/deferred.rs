@@ -1,6 +1,7 @@
 //! Work that a walk put off: in bytes (or objects, where a cache does not know their size), per shrinker and node.
 //!
-//! It is capped by the arithmetic (`plan`), and decays here: half of it is forgotten every [`HALF_LIFE_NS`].
+//! It is capped by the arithmetic (`plan`), and decays here: half of it is forgotten every [`HALF_LIFE_NS`] in which no walk
+//! came by.
 //! Pressure that is long over is no reason to evict anything now; the kernel keeps such work for ever, and whoever comes
 //! next pays for all of it.
 

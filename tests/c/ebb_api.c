@@ -189,6 +189,9 @@ static void shrinkers(void) {
     CHECK(ebb_shrinker_scan(id, 0, 30, &freed) == 0 && freed.objects == 30 && freed.bytes == 30 * cache.block);
     CHECK(cache.used == had - 30 && ebb_shrinker_scan(id, 0, 1, NULL) == 0 && ebb_shrinker_scan(id + 1, 0, 1, NULL) == ENOENT);
 
+    size_t left = cache.used, backed = ebb_backed();
+    CHECK(ebb_reclaim(4 << 20) >= 4 << 20 && cache.used < left && ebb_backed() + (4 << 20) <= backed);
+
     CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
     size_t scans = cache.scans;
     CHECK(ebb_malloc(48 << 20) == NULL && cache.scans == scans); /* nobody is asked any more */

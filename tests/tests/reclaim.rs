@@ -11,7 +11,7 @@ use ebb_tests::numa::{affinity, pin};
 use ebb_tests::{
     Block, Cache, MIB, alone, alone_saying, blocks, leave, patient, served_beside_a_lock, share,
 };
-use ebbmalloc::{Count, Scan, Shrink, ShrinkControl};
+use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl};
 
 /// Seen to fail with all values walked at once: both caches gave.
 #[test]
@@ -315,6 +315,54 @@ fn a_last_chance_saves_the_request() {
         assert!(useless.load(Ordering::SeqCst) >= 1);
         assert_eq!(ebbmalloc::stats().reclaim.last_chances, 2);
         drop((registration, block));
+    });
+}
+
+/// Seen to fail with the credit left out of what came of it (all was taken), and with the last chance called.
+#[test]
+fn memory_can_be_asked_for_before_there_is_need() {
+    let name = "memory_can_be_asked_for_before_there_is_need";
+    let said = alone_saying(name, || {
+        let (cache, other) = (Cache::new(9_000, 2048), Cache::new(9_000, 2048));
+        let registered = cache.register(patient("here"));
+        let _other = other.register(patient("there").lane(Lane::Async));
+        let _chance = ebbmalloc::on_last_chance("never", |_| panic!("no emergency")).unwrap();
+        ebbmalloc::purge();
+        let before = ebbmalloc::backed();
+        let less = ebbmalloc::reclaim(8 * MIB);
+        let backed = ebbmalloc::backed();
+        assert!(
+            less >= 8 * MIB && backed + 8 * MIB <= before,
+            "{less}, {before}, {backed}"
+        );
+        let left = || cache.len() + other.len();
+        assert!((6_000..14_000).contains(&left()), "{} left", left());
+
+        let less = ebbmalloc::reclaim(usize::MAX);
+        assert!(left() == 0 && less > 10 * MIB, "{less}, {} left", left());
+        assert_eq!(ebbmalloc::reclaim(MIB), 0, "nothing is left");
+        let _scope = ebbmalloc::no_reclaim();
+        assert_eq!(ebbmalloc::reclaim(0), 0);
+        drop(registered);
+    });
+    if let Some(said) = said {
+        assert!(!said.contains("out of memory"), "{said}");
+    }
+}
+
+/// A budget below what is backed frees nothing by itself. Seen to fail with what exceeds the budget not counted.
+#[test]
+fn a_lower_budget_can_be_followed() {
+    alone("a_lower_budget_can_be_followed", || {
+        let cache = Cache::new(9_000, 2048);
+        let _registered = cache.register(patient("full"));
+        ebbmalloc::purge();
+        let budget = ebbmalloc::backed() - 8 * MIB;
+        ebbmalloc::set_budget(Some(budget));
+        assert_eq!(cache.len(), 9_000);
+        let less = ebbmalloc::reclaim(8 * MIB);
+        assert!(less >= 8 * MIB && ebbmalloc::backed() <= budget, "{less}");
+        assert!(cache.len() > 3_000, "{} left", cache.len());
     });
 }
 
