@@ -19,7 +19,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use crate::account::Account;
 use crate::budget;
 use crate::chunk;
-use crate::config::{DENSE, SLICE, SMALL_PAGES, UNIT};
+use crate::config::{DENSE, SLICE, SMALL_PAGES, UNIT, UNIT_SLICES};
 use crate::limits;
 use crate::lock::Lock;
 use crate::pace::Pace;
@@ -86,7 +86,8 @@ impl Arena {
     }
 
     /// Takes a run of `slices` that begins at a multiple of `grain` slices, a power of two; with room to find that in it is at
-    /// most a unit. Nothing when the budget or the system says no. `node` is where new memory is placed.
+    /// most a unit. Nothing when the budget or the system says no. `node` is where new memory is placed. Who must not fail gets
+    /// what was withheld.
     pub(crate) fn alloc(&self, slices: usize, grain: usize, node: usize) -> Option<Span> {
         loop {
             let mut units = self.units.lock();
@@ -94,9 +95,27 @@ impl Arena {
                 return self.take(&mut units, unit, run);
             }
             drop(units);
-            if !self.grow(slices, grain, node) {
+            if self.grow(slices, grain, node) {
+                continue;
+            }
+            if !ebb_shrinker::thread_must_not_fail() {
                 return None;
             }
+            let mut units = self.units.lock();
+            if !units.relent() {
+                return None;
+            }
+            let (unit, run) = units.find_room(slices, grain)?;
+            return self.take(&mut units, unit, run);
+        }
+    }
+
+    /// Withholds some address space from everybody but those who must not fail: whoever walks the list of shrinkers because
+    /// the system has no more needs some memory for that. Nothing of it is backed. As much as there is.
+    pub(crate) fn withhold(&self, node: usize) {
+        let enough = self.units.lock().withhold();
+        if !enough && self.grow(UNIT_SLICES, 1, node) {
+            self.units.lock().withhold();
         }
     }
 

@@ -130,9 +130,11 @@ pub fn register(
     cache: impl Shrink + 'static,
 ) -> Result<Registration, RegisterError> {
     let registration = spec.register(&SHRINKERS, cache)?;
+    let home = topology::machine().home_of(os::cpu());
+    node::node(home).arena.withhold(home);
     if registration.stats().lane == Lane::Async {
         // Now, rather than in the middle of a failing allocation.
-        background::start(topology::machine().home_of(os::cpu()));
+        background::start(home);
     }
     Ok(registration)
 }

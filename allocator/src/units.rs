@@ -13,6 +13,10 @@ use crate::span_map::{self, Pages, Unit};
 /// All slices of a unit.
 pub(crate) const ALL: u64 = u64::MAX;
 
+/// How many units are withheld. Threads that walk the list of shrinkers for the first time need a few blocks, seldom; what is left
+/// of a unit then is anybody's.
+const WITHHELD: usize = 4;
+
 /// Lists per temperature: runs of 0 to 64.
 const RUNS: usize = UNIT_SLICES + 1;
 
@@ -21,13 +25,19 @@ pub(crate) struct Units {
     lists: [List<Unit>; 2 * RUNS],
     /// A bit per list that is not empty, of the cold ones and of the warm ones.
     present: [u128; 2],
+    /// In no list: address space for who must not fail when the system has no more.
+    withheld: [Option<NonNull<Unit>>; WITHHELD],
 }
+
+// SAFETY: the pointers are to units, which are never freed, and reached only through `&mut Units`.
+unsafe impl Send for Units {}
 
 impl Units {
     pub(crate) const fn new() -> Self {
         Self {
             lists: [const { List::new() }; 2 * RUNS],
             present: [0; 2],
+            withheld: [None; WITHHELD],
         }
     }
 
@@ -51,9 +61,38 @@ impl Units {
             list: UNIT_SLICES as u32,
             pages,
         };
+        self.push_pristine(unit);
+    }
+
+    /// Puts a unit that is in no list, and of which nothing is used or committed, where it belongs.
+    fn push_pristine(&mut self, unit: NonNull<Unit>) {
         // SAFETY: in no list; reached through `self` alone.
         unsafe { self.lists[UNIT_SLICES].push(unit) };
         self.present[0] |= 1 << UNIT_SLICES;
+    }
+
+    /// Withholds units of which nothing is used or committed, until there are enough. Whether there are.
+    pub(crate) fn withhold(&mut self) -> bool {
+        for index in 0..WITHHELD {
+            if self.withheld[index].is_none() {
+                let Some(unit) = self.lists[UNIT_SLICES].first() else {
+                    return false;
+                };
+                // SAFETY: the first of that list; reached through `self` alone.
+                unsafe { self.lists[UNIT_SLICES].remove(unit) };
+                if self.lists[UNIT_SLICES].is_empty() {
+                    self.present[0] &= !(1 << UNIT_SLICES);
+                }
+                self.withheld[index] = Some(unit);
+            }
+        }
+        true
+    }
+
+    /// Gives one of the units that are withheld to all. Whether there was one.
+    pub(crate) fn relent(&mut self) -> bool {
+        let unit = self.withheld.iter_mut().find_map(Option::take);
+        unit.inspect(|unit| self.push_pristine(*unit)).is_some()
     }
 
     /// Calls `f` with each unit.

@@ -149,6 +149,12 @@ fn an_allocation_is_not_cancelled() {
     works("cancel.c", &[]);
 }
 
+/// Seen to fail ("memory allocation of 16384 bytes failed", an abort) with nothing withheld for such threads.
+#[test]
+fn a_walk_has_what_it_needs() {
+    works("addresses.c", &[]);
+}
+
 /// Ends by SIGABRT with one line on standard error, in all modes. The line names what the program announced.
 fn aborts(program: &Path, arguments: &[&str], says: &str) {
     for mode in MODES {
