@@ -11,7 +11,7 @@ use crate::limits;
 use crate::node;
 use crate::numa;
 use crate::os;
-use crate::reclaim::{give_back, on_demand};
+use crate::reclaim::{give_back, on_demand, purge as purge_all};
 use crate::start;
 use crate::tally::{NOTIFIERS, SHRINKERS};
 use crate::topology::{self, NumaPolicy};
@@ -95,9 +95,7 @@ pub fn set_numa_policy(policy: NumaPolicy) -> bool {
 /// Gives everything that is kept for reuse back to the system: how many bytes, about, since other threads go on
 /// meanwhile. Calls no shrinker.
 pub fn purge() -> usize {
-    let before = limits::backed();
-    give_back(None);
-    before.saturating_sub(limits::backed())
+    purge_all()
 }
 
 /// Asks the registered caches for memory before there is need: as an allocation does that lacks so many `bytes`, gently first,

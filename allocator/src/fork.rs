@@ -8,6 +8,7 @@
 //! thread's own then (`lock`).
 
 use crate::caches;
+use crate::console;
 use crate::drain;
 use crate::listeners::LISTENERS;
 use crate::lock::{hold, let_go, set_holds_all};
@@ -29,6 +30,7 @@ unsafe extern "C" fn before() {
     SHRINKERS.fork_prepare();
     NOTIFIERS.fork_prepare();
     LISTENERS.fork_prepare();
+    hold(console::lock());
     hold(&STARTING);
     hold(drain::lock());
     FALLBACK.iter().for_each(hold);
@@ -72,6 +74,8 @@ unsafe fn after() {
     unsafe { let_go(drain::lock()) };
     // SAFETY: as above.
     unsafe { let_go(&STARTING) };
+    // SAFETY: as above.
+    unsafe { let_go(console::lock()) };
 }
 
 unsafe extern "C" fn parent() {
@@ -92,4 +96,5 @@ unsafe extern "C" fn child() {
     // SAFETY: as above.
     unsafe { SHRINKERS.fork_child() };
     reclaim::forget_other_threads();
+    console::forget();
 }

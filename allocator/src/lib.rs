@@ -117,7 +117,9 @@
 //! | | `background`, `listeners` |
 //! | | `round` |
 //! | | `reclaim` |
-//! | life | `fork` |
+//! | | `commands` |
+//! | life | `console` |
+//! | | `fork` |
 //! | | `start` |
 //! | front | `heap` |
 //! | | `resize` |
@@ -143,7 +145,9 @@ mod cache_stats;
 mod cache_traffic;
 mod caches;
 mod chunk;
+mod commands;
 mod config;
+mod console;
 mod container;
 mod control;
 mod cpus;

@@ -1,9 +1,9 @@
 //! Short locks. A waiter spins a little and then yields: a holder that lost its CPU must not be spun on.
 //!
 //! Ranks, taken in this order only, so that no two threads ever wait for each other:
-//! starting (`tables`) < drain (`drain`) < a fallback table (`tables`) < making a cache, its identity (`caches`) < a place <
-//! a home (`object_cache`) < class (`shard`) < empty sheaves (`node`) < arena < mappings. Nothing under a lock calls a user,
-//! allocates, or makes a system call that may block for long.
+//! the console's sockets (`console`) < starting (`tables`) < drain (`drain`) < a fallback table (`tables`) < making a cache,
+//! its identity (`caches`) < a place < a home (`object_cache`) < class (`shard`) < empty sheaves (`node`) < arena < mappings.
+//! Nothing under a lock calls a user, allocates, or makes a system call that may block for long.
 //!
 //! Around a fork one thread holds all of them ([`hold`]) while the C library calls handlers of others, which allocate as they
 //! please. To that thread a lock that is taken is its own: it was taken between two operations, so all is whole.

@@ -288,6 +288,13 @@ pub(crate) fn give_back(only: Option<usize>) {
     }
 }
 
+/// As [`give_back`], from all nodes: how many bytes, about.
+pub(crate) fn purge() -> usize {
+    let before = limits::backed();
+    give_back(None);
+    before.saturating_sub(limits::backed())
+}
+
 /// In a forked child: only this thread is left, so only it can be reclaiming.
 pub(crate) fn forget_other_threads() {
     // Relaxed: there is one thread.

@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bytes;
+use crate::console;
 use crate::container::memory_limit;
 use crate::fork;
 use crate::keep;
@@ -92,6 +93,13 @@ fn read_topology() -> Topology {
 ///   allocations on the slow path reclaims without need, has its first attempt fail, or is late. Without a seed one is
 ///   chosen, and said in one line.
 /// - `EBB_STATS=1`: writes the statistics to standard error when the process exits, if that is still open then.
+/// - `EBB_CONTROL=/run/user/1000/ebb-%p`: a Unix socket at which a thread of the allocator's own, started for it, obeys
+///   commands: the statistics, the budget, a purge, and shrinkers scanned by hand. One command in a line, the answer is text
+///   and an empty line; `help` lists them. `%p` stands for the process's number. **Who can open the socket can change the
+///   budget**: it is made for this user alone (mode 0600). One that an ended process of this user left behind is
+///   replaced, and it is removed at exit. Where the path is taken otherwise, or no socket can be made, that is said in one
+///   line on standard error, and there is none. A forked child has none and leaves its parent's alone; a program that it
+///   executes reads the variable again.
 ///
 /// Read even earlier, at the first allocation:
 ///
@@ -126,6 +134,10 @@ pub fn init_from_environment() {
     }
     if is_set(os::environment(c"EBB_STATS")) {
         os::at_exit(write::write_at_exit);
+    }
+    // Last: what it tells of is set by now.
+    if let Some(path) = os::environment(c"EBB_CONTROL") {
+        console::start(path);
     }
 }
 

@@ -3,8 +3,9 @@
 //! A program that is not installed is passed over with a note; where the environment has `CI` it is a failure.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
@@ -270,6 +271,48 @@ fn the_library_is_loaded() {
             .unwrap();
         assert!(text(&output).contains("ebbmalloc 0."), "{}", text(&output));
     }
+}
+
+/// A program that knows nothing of the allocator obeys commands: `EBB_CONTROL`. Seen to fail with the console's thread not
+/// started.
+#[test]
+fn a_console() {
+    if !installed("perl") {
+        return;
+    }
+    let path = std::env::temp_dir().join("ebb-preload-%p");
+    let mut command = preloaded("perl", ("EBB_CONTROL", path.to_str().unwrap()));
+    // Until its standard input ends.
+    command.args(["-e", "<STDIN>"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut program = Server(command.spawn().unwrap());
+    let path = path.with_file_name(format!("ebb-preload-{}", program.0.id()));
+    let start = Instant::now();
+    let mut console = loop {
+        match UnixStream::connect(&path) {
+            Ok(stream) => break stream,
+            Err(error) if start.elapsed() > Duration::from_secs(100) => panic!("{error}"),
+            Err(_) => thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let patience = Some(Duration::from_secs(100));
+    console.set_read_timeout(patience).unwrap();
+    console.write_all(b"stats\nbudget 64M\n").unwrap();
+    console.shutdown(Shutdown::Write).unwrap();
+    let mut answers = String::new();
+    console.read_to_string(&mut answers).unwrap();
+    assert!(answers.starts_with("ebbmalloc 0."), "{answers}");
+    assert!(
+        answers.ends_with("\n\nbudget: 67108864 bytes\n\n"),
+        "{answers}"
+    );
+    // Its thread keeps no program alive.
+    drop(program.0.stdin.take());
+    assert!(program.0.wait().unwrap().success());
+    let mut said = String::new();
+    let pipe = program.0.stderr.take();
+    pipe.unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!((said.as_str(), path.exists()), ("", false));
 }
 
 /// It brings no other library with it. Seen to fail without `gcc_eh` in the library's build script.

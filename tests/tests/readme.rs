@@ -44,7 +44,7 @@ fn every_block_is_checked() {
     let blocks = blocks(&readme());
     assert!(blocks.len() >= 7, "only {} blocks", blocks.len());
     for (language, body) in blocks {
-        let known = ["rust", "c", "sh", "text"].contains(&language.as_str());
+        let known = ["rust", "c", "sh", "python", "text"].contains(&language.as_str());
         assert!(known, "nothing checks {language:?} blocks:\n{body}");
     }
 }
@@ -81,6 +81,36 @@ fn shell_blocks_run() {
         let shown = err.contains("\nreclaim:\n");
         assert_eq!(shown, block.contains("EBB_STATS=1"), "{block}{err}");
     }
+}
+
+/// The Python block asks a program that only preloads the library. Seen to fail with a command misspelt.
+#[test]
+fn the_python_block_asks_a_console() {
+    let path = std::env::temp_dir().join(format!("ebb-readme-{}", std::process::id()));
+    let mut asked = Command::new("sleep")
+        .arg("100")
+        .env("LD_PRELOAD", libraries().join("libebbmalloc.so"))
+        .env("EBB_CONTROL", &path)
+        .spawn()
+        .unwrap();
+    while !path.exists() && asked.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let blocks = blocks_of("python");
+    let script = blocks[0].replace("/tmp/ebb-1234", path.to_str().unwrap());
+    let output = Command::new("python3").args(["-c", &script]).output();
+    asked.kill().unwrap();
+    asked.wait().unwrap();
+    // Who was killed did not take it away.
+    let _ = fs::remove_file(&path);
+    let output = output.unwrap();
+    assert_ok(&script, &output);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.starts_with("reclaimed: ") && said.contains("backed") && !said.contains("error"),
+        "{said}"
+    );
+    assert_eq!(blocks.len(), 1);
 }
 
 /// `.ci/run` does what the README has people do, and what CONTRIBUTING says are its parts, in the same words. Seen to

@@ -34,7 +34,7 @@ fn errno_slot() -> *mut c_int {
     unsafe { libc::__errno_location() }
 }
 
-fn errno() -> c_int {
+pub(super) fn errno() -> c_int {
     let slot = errno_slot();
     // SAFETY: the thread's own word.
     unsafe { *slot }
@@ -99,6 +99,12 @@ pub(crate) fn now_ns() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
+/// The number of this process.
+pub(crate) fn process_id() -> c_int {
+    // SAFETY: always allowed.
+    unsafe { libc::getpid() }
+}
+
 /// The machine's memory, in bytes.
 pub(crate) fn physical_memory() -> usize {
     // SAFETY: reads a number of the system's.
@@ -137,19 +143,30 @@ fn read_file<'a>(path: &CStr, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
 
 /// The beginning of a text file, as long as `buffer` at most; nothing where it is no text.
 pub(crate) fn read_text<'a>(path: Arguments<'_>, buffer: &'a mut [u8]) -> Option<&'a str> {
-    let mut terminated = Path {
-        bytes: [0; 512],
-        len: 0,
-    };
+    let mut terminated = Path::new();
     terminated.write_fmt(path).ok()?;
-    let path = CStr::from_bytes_until_nul(&terminated.bytes).ok()?;
-    str::from_utf8(read_file(path, buffer)?).ok()
+    str::from_utf8(read_file(terminated.as_c_str(), buffer)?).ok()
 }
 
 /// A path under construction; the last byte stays 0.
-struct Path {
+pub(crate) struct Path {
     bytes: [u8; 512],
     len: usize,
+}
+
+impl Path {
+    pub(crate) const fn new() -> Self {
+        Self {
+            bytes: [0; 512],
+            len: 0,
+        }
+    }
+
+    /// What there is of it.
+    pub(crate) fn as_c_str(&self) -> &CStr {
+        // Never the other.
+        CStr::from_bytes_until_nul(&self.bytes).unwrap_or(c"")
+    }
 }
 
 impl Write for Path {

@@ -12,6 +12,7 @@ mod discard;
 mod linux;
 mod memory;
 mod numa;
+mod socket;
 mod text;
 mod thread;
 
@@ -85,8 +86,8 @@ impl Rows {
 pub(crate) use cancel::Uncancelled;
 pub(crate) use discard::{Ranges, discard};
 pub(crate) use linux::{
-    KeepErrno, at_exit, at_fork, cpu, environment, fence_all_cpus, fence_cpu, now_ns,
-    physical_memory, prepare_fences, read_text, sleep_us, yield_now,
+    KeepErrno, Path, at_exit, at_fork, cpu, environment, fence_all_cpus, fence_cpu, now_ns,
+    physical_memory, prepare_fences, process_id, read_text, sleep_us, yield_now,
 };
 pub(crate) use memory::{
     advise_huge, advise_small, let_write, map, map_aligned, remap, reserve, thin_out, unmap,
@@ -95,6 +96,7 @@ pub(crate) use numa::{
     NODE_IDS, NodeRules, NodeSet, bring, interleave, node_rules, place_anywhere, prefer,
     prefer_within,
 };
+pub(crate) use socket::{Listener, Socket, wait_for};
 pub(crate) use text::{Line, abort, say};
 pub(crate) use thread::{CpuSet, affinity, run_on, spawn, wait, wake};
 pub(crate) use thread_word::{set_thread_word, thread_word};
