@@ -168,7 +168,8 @@ impl Account {
         self.common().is_some_and(|common| common.take(bytes))
     }
 
-    fn uncharge(&self, bytes: usize) {
+    /// Takes bytes off what is backed.
+    pub(crate) fn uncharge(&self, bytes: usize) {
         if bytes > 0 {
             self.backed.fetch_sub(bytes, Ordering::Relaxed);
         }

@@ -95,19 +95,24 @@ impl Arena {
                 return self.take(&mut units, unit, run);
             }
             drop(units);
-            if self.grow(slices, grain, node) {
-                continue;
+            if !self.grow(slices, grain, node) {
+                return self.alloc_withheld(slices, grain);
             }
-            if !ebb_shrinker::thread_must_not_fail() {
-                return None;
-            }
-            let mut units = self.units.lock();
-            if !units.relent() {
-                return None;
-            }
-            let (unit, run) = units.find_room(slices, grain)?;
-            return self.take(&mut units, unit, run);
         }
+    }
+
+    /// The same from what was withheld, for who must not fail.
+    #[cold]
+    fn alloc_withheld(&self, slices: usize, grain: usize) -> Option<Span> {
+        if !ebb_shrinker::thread_must_not_fail() {
+            return None;
+        }
+        let mut units = self.units.lock();
+        if !units.relent() {
+            return None;
+        }
+        let (unit, run) = units.find_room(slices, grain)?;
+        self.take(&mut units, unit, run)
     }
 
     /// Withholds some address space from everybody but those who must not fail: whoever walks the list of shrinkers because
@@ -150,6 +155,9 @@ impl Arena {
 
     /// Charges what of `run` is not yet committed, or all of a huge unit. How many bytes; nothing when the budget says no.
     fn commit(&self, unit: &mut Unit, run: u64) -> Option<usize> {
+        if run & !unit.committed == 0 {
+            return Some(0);
+        }
         let pristine = unit.free == ALL && unit.committed == 0;
         let metadata = if pristine { UNIT_METADATA } else { 0 };
         if pristine && unit.pages == Pages::Huge {

@@ -110,9 +110,12 @@ pub(crate) fn undo_node(account: &Account, bytes: usize, paid: usize) {
 /// Gives back what was charged to a node alone: to this thread's request if it is for that node, and what a reclaim thread
 /// gives back to all of those.
 pub(crate) fn release_node(account: &Account, bytes: usize) {
-    match request::current() {
-        Some(request) if request.stake().is_none() => account.hand_over(bytes),
-        _ => account.release(bytes, stake(account)),
+    let Some(request) = request::current() else {
+        return account.uncharge(bytes);
+    };
+    match request.stake() {
+        None => account.hand_over(bytes),
+        Some(stake) => account.release(bytes, stake.is_on(account).then_some(stake)),
     }
 }
 
