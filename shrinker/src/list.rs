@@ -26,8 +26,8 @@
 //! `next` as it was (I4), and the record it names, if unlinked later, is retired later, so not freed either.
 //!
 //! **Why unregistering waits.** The cache, and perhaps the library its code is in, go away when it returns, so it waits
-//! for the callbacks that are running: until nobody is busy. Not for visitors that hear of what was freed: an allocator
-//! drains its own caches there, and tries again. Where such a walker holds a reference yet, the record without its cache is
+//! for the callbacks that are running: until nobody is busy. Not for visitors that hear, at the end, of what was freed: an
+//! allocator drains its own caches there, and tries again. (In a pause of a scan it is busy, for that goes on.) Where such a walker holds a reference yet, the record without its cache is
 //! left to him, as an orphan. And never for guards. Waiting for a grace period
 //! is what cost the kernel's SRCU version 88.8 % of a benchmark in which no reclaim even ran; the record itself, which
 //! guards do protect, is small and goes to seize, together with some dozens of others. New references are refused as
