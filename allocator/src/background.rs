@@ -14,7 +14,9 @@
 //!    tell meanwhile does not count. Nor does it wait longer than it has time. If it got nothing,
 //!    but the thread freed something (its *fruits*), another was quicker: it begins again, as after a visit of its own.
 //!
-//! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it has no thread.
+//! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it has no thread. Where
+//! none can be started the shrinkers that were moved to it for being late are called as before (`Walk::moved`); those of its
+//! lane are not, since they may wait for what the request holds.
 
 use core::ffi::c_void;
 use core::ops::ControlFlow;
@@ -79,6 +81,12 @@ pub(crate) fn start(node: usize) {
         // No room now; the next request tries again.
         thread.started.store(false, Ordering::Relaxed);
     }
+}
+
+/// Whether the thread of `node` was started.
+pub(crate) fn is_there(node: usize) -> bool {
+    // Relaxed: a hint.
+    THREADS[node].started.load(Ordering::Relaxed)
 }
 
 /// Step 1. A `wide` request is helped by any node's memory, others by this one's alone. `lacking` is how many bytes it

@@ -157,13 +157,15 @@ impl Round {
     /// Down from priority 12 to 0 with the shrinkers of at most this value.
     fn descend(&mut self, search: &Search<'_>, node: usize, max_value: u8) {
         let fruits = background::fruits(node);
+        if SHRINKERS.has_async() && search.may_wait() {
+            background::start(node);
+        }
         for priority in (0..=DEF_PRIORITY).rev() {
             self.walk(search, node, max_value, priority);
             if self.block.is_some() || search.time_is_up() {
                 return;
             }
             if SHRINKERS.has_async() && search.may_wait() {
-                background::start(node);
                 let wide = search.only.is_none();
                 background::ask(node, max_value, priority, wide, search.request.lacking());
             }
@@ -179,11 +181,14 @@ impl Round {
 
     fn walk(&mut self, search: &Search<'_>, node: usize, max_value: u8, priority: u8) {
         count(&COUNTERS.walks);
+        // Shrinkers that were only late are not lost where there is no thread to be had.
+        let moved = search.may_wait() && !background::is_there(node);
         let (node, nodes) = topology::machine().turns(node, search.only.is_none());
         let walk = Walk {
             node,
             nodes,
             priority,
+            moved,
             exhaustive: priority == 0,
             goal: search.request.lacking(),
             limit: Some(search.time_left()),

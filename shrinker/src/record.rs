@@ -140,6 +140,11 @@ impl Record {
         }
     }
 
+    /// Whether it runs in another lane than its owner chose.
+    pub(crate) fn was_moved(&self) -> bool {
+        self.lane() != self.settings.lane
+    }
+
     /// Whether work was put off.
     pub(crate) fn has_deferred(&self) -> bool {
         self.deferred.iter().any(|deferred| deferred.get() > 0)
@@ -206,7 +211,7 @@ impl Record {
             value: self.settings.value,
             class: self.settings.class,
             lane: self.lane(),
-            moved: self.lane() != self.settings.lane,
+            moved: self.was_moved(),
             deferred: deferred.fold(0, usize::saturating_add),
             time_ns_total: self.times.total(),
             time_ns_p50: self.times.percentile(50),

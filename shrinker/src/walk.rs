@@ -36,6 +36,8 @@ pub struct Walk {
     /// Which lane this is: a walk on a reclaim thread calls the shrinkers that run there, and those of the other lane
     /// that have work put off.
     pub lane: Lane,
+    /// In the sync lane: call also those that were moved to the other one for being late. For where no thread serves that.
+    pub moved: bool,
     /// Look at so many objects of each shrinker, whatever the priority and the seeks, and put nothing off; 0 for what the
     /// priority says.
     pub objects: usize,
@@ -57,6 +59,7 @@ impl Default for Walk {
             limit: None,
             max_value: u8::MAX,
             lane: Lane::Sync,
+            moved: false,
             objects: 0,
             fruitless: Duration::ZERO,
             without: 0,

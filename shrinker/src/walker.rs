@@ -239,7 +239,10 @@ impl<'a> Walker<'a> {
     /// Whether `record` is to be called in this lane.
     fn in_lane(&self, record: &Record) -> bool {
         let here = record.lane() == self.walk.lane;
-        here || (self.walk.lane == Lane::Async && record.has_deferred())
+        here || match self.walk.lane {
+            Lane::Sync => self.walk.moved && record.was_moved(),
+            Lane::Async => record.has_deferred(),
+        }
     }
 }
 
