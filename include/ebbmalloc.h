@@ -94,6 +94,11 @@
 #define EBB_SEEKS_NONE UINT32_MAX
 
 /**
+ * Bytes of a name in `ebb_shrinker_stats_t`, with the NUL and some to spare.
+ */
+#define EBB_NAME_BYTES 40
+
+/**
  * `ebb_pressure`: there is no budget, or less than three quarters of it are backed.
  */
 #define EBB_PRESSURE_NONE 0
@@ -420,6 +425,116 @@ typedef struct ebb_shrinker_ops_t {
    */
   uint64_t deadline_us;
 } ebb_shrinker_ops_t;
+
+/**
+ * What `ebb_get_shrinker_stats` gives. Later versions add fields at the end.
+ */
+typedef struct ebb_shrinker_stats_t {
+  /**
+   * `sizeof(ebb_shrinker_stats_t)`, set by the caller.
+   */
+  size_t size;
+  /**
+   * A number that no other shrinker has or had.
+   */
+  uint64_t id;
+  /**
+   * Its name: at most 32 bytes, and a NUL.
+   */
+  char name[EBB_NAME_BYTES];
+  /**
+   * How dear its content is.
+   */
+  uint32_t value;
+  /**
+   * Its class.
+   */
+  uint32_t shrinker_class;
+  /**
+   * 1 where its callbacks run on the reclaim thread.
+   */
+  uint32_t is_async;
+  /**
+   * 1 where it was moved there for being late.
+   */
+  uint32_t moved;
+  /**
+   * 1 where a callback panicked, which callbacks in C do not: it is called no more.
+   */
+  uint32_t quarantined;
+  /**
+   * 1 where it is being unregistered or retired.
+   */
+  uint32_t dying;
+  /**
+   * Times that a walk called it.
+   */
+  uint64_t calls;
+  /**
+   * Calls of `scan`.
+   */
+  uint64_t scans;
+  /**
+   * Objects looked at.
+   */
+  uint64_t scanned;
+  /**
+   * Objects freed.
+   */
+  uint64_t objects;
+  /**
+   * Bytes freed, as far as the cache knows.
+   */
+  uint64_t bytes;
+  /**
+   * Times it answered `EBB_SCAN_STOP`.
+   */
+  uint64_t stops;
+  /**
+   * Times a walk passed it over because another thread was in it.
+   */
+  uint64_t skipped_busy;
+  /**
+   * Calls whose figures could not be true, or that used up their scan calls.
+   */
+  uint64_t misreports;
+  /**
+   * Times its work was broken off because the walk's time was up.
+   */
+  uint64_t timeouts;
+  /**
+   * Calls in which a callback overran its deadline.
+   */
+  uint64_t overruns;
+  /**
+   * Work put off to later walks: in bytes, or in objects where it never said how large they are.
+   */
+  uint64_t deferred;
+  /**
+   * Time spent in its callbacks, in nanoseconds.
+   */
+  uint64_t time_ns_total;
+  /**
+   * Half of the callbacks took no longer, in nanoseconds, to the next power of two.
+   */
+  uint64_t time_ns_p50;
+  /**
+   * 99 of 100 took no longer, in nanoseconds, to the next power of two.
+   */
+  uint64_t time_ns_p99;
+  /**
+   * The longest single callback, in nanoseconds.
+   */
+  uint64_t time_ns_max;
+  /**
+   * The system's number of the thread that is in its callbacks; 0 when none is.
+   */
+  uint64_t held_by;
+  /**
+   * How long that thread has been there, in nanoseconds.
+   */
+  uint64_t held_ns;
+} ebb_shrinker_stats_t;
 
 /**
  * Frees what it can, in any way, when everything else was tried; gives how many bytes that were. `lacking` is how many
@@ -974,6 +1089,30 @@ int ebb_shrinker_scan(uint64_t id,
                       uint32_t node,
                       size_t objects,
                       struct ebb_scan_result_t *result)
+EBB_NOTHROW;
+
+/**
+ * Fills `*stats` with the figures of the shrinker with this number, as `ebb_get_stats` does with the totals. The number is that
+ * of `ebb_shrinker_find` or `ebb_shrinker_next`.
+ *
+ * Gives 0; or ENOENT when there is no such shrinker; or EINVAL when the size is too small for the size field itself. Allocates
+ * nothing.
+ *
+ * # Safety
+ *
+ * As many bytes as `stats->size` says may be written.
+ *
+ */
+EBB_ATTR(nonnull(2))
+int ebb_get_shrinker_stats(uint64_t id,
+                           struct ebb_shrinker_stats_t *stats)
+EBB_NOTHROW;
+
+/**
+ * The number of the shrinker that was registered first after the one with the number `id`, or first of all where that is 0; 0
+ * when there is none. For going over all of them, which may come and go meanwhile.
+ */
+uint64_t ebb_shrinker_next(uint64_t id)
 EBB_NOTHROW;
 
 /**

@@ -10,7 +10,7 @@
 //!   malloc, free, ...      operator new, delete               |                        |
 //!           |                         |                       |                        |
 //!           |       +---------- new.rs: ebb_new <-------------+             control.rs: budget, purge, reports
-//!           |       |             |                           |             stats.rs, text.rs: statistics
+//!           |       |             |                           |             stats.rs, shrinker_stats.rs, text.rs: statistics
 //!           |       |                                         |             pressure.rs: how short of memory
 //!           |       |     runtime.rs: throw, new handler      |             shrinker.rs, handle.rs, last_chance.rs: caches in C
 //!           v       |                                         |             scope.rs: what not to do for a while
@@ -46,6 +46,7 @@ pub mod pressure;
 mod runtime;
 pub mod scope;
 pub mod shrinker;
+pub mod shrinker_stats;
 pub mod stats;
 pub mod text;
 

@@ -79,7 +79,7 @@ pub struct ShrinkerStats {
     pub last_error: Option<Fault>,
     /// How long ago that was, in nanoseconds; 0 when nothing did.
     pub last_error_ns: u64,
-    /// How many walks hold a reference, and would be waited for: they are in its callbacks, or in their visitor.
+    /// How many walks hold a reference: they are in its callbacks, or in their visitor.
     pub references: u32,
     /// The system's number of the thread that is in its callbacks; 0 when none is.
     pub held_by: u32,

@@ -189,6 +189,17 @@ static void shrinkers(void) {
     CHECK(ebb_shrinker_scan(id, 0, 30, &freed) == 0 && freed.objects == 30 && freed.bytes == 30 * cache.block);
     CHECK(cache.used == had - 30 && ebb_shrinker_scan(id, 0, 1, NULL) == 0 && ebb_shrinker_scan(id + 1, 0, 1, NULL) == ENOENT);
 
+    ebb_shrinker_stats_t figures = {.size = sizeof figures};
+    CHECK(ebb_shrinker_next(0) == id && ebb_shrinker_next(id) == 0);
+    CHECK(ebb_get_shrinker_stats(id, &figures) == 0 && figures.size == sizeof figures && figures.id == id);
+    CHECK(strcmp(figures.name, "test cache") == 0 && figures.value == 4 && figures.is_async == 0 && figures.dying == 0);
+    CHECK(figures.scans == cache.scans && figures.objects >= 31 && figures.bytes == figures.objects * cache.block);
+    CHECK(figures.scanned == figures.objects && figures.calls > 0 && figures.time_ns_max > 0 && figures.held_by == 0);
+    figures.size = offsetof(ebb_shrinker_stats_t, calls), figures.calls = 99;
+    CHECK(ebb_get_shrinker_stats(id, &figures) == 0 && figures.calls == 99);
+    figures.size = 3;
+    CHECK(ebb_get_shrinker_stats(id, &figures) == EINVAL && ebb_get_shrinker_stats(id + 1, &figures) == ENOENT);
+
     size_t left = cache.used, backed = ebb_backed();
     CHECK(ebb_reclaim(4 << 20) >= 4 << 20 && cache.used < left && ebb_backed() + (4 << 20) <= backed);
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use cbindgen::{Builder, Config, DocumentationStyle, Language, Style};
 
 /// The files whose public functions are the C interface.
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     "heap.rs",
     "new.rs",
     "control.rs",
@@ -13,6 +13,7 @@ const SOURCES: [&str; 14] = [
     "text.rs",
     "shrinker.rs",
     "handle.rs",
+    "shrinker_stats.rs",
     "last_chance.rs",
     "pressure.rs",
     "scope.rs",
@@ -23,12 +24,13 @@ const SOURCES: [&str; 14] = [
 ];
 
 /// What C calls the Rust types.
-const NAMES: [(&str, &str); 17] = [
+const NAMES: [(&str, &str); 18] = [
     ("EbbStats", "ebb_stats_t"),
     ("EbbNodeStats", "ebb_node_stats_t"),
     ("EbbShrinker", "ebb_shrinker_t"),
     ("EbbShrinkerOps", "ebb_shrinker_ops_t"),
     ("EbbShrinkControl", "ebb_shrink_control_t"),
+    ("EbbShrinkerStats", "ebb_shrinker_stats_t"),
     ("EbbScanResult", "ebb_scan_result_t"),
     ("EbbCount", "ebb_count_fn"),
     ("EbbScan", "ebb_scan_fn"),
