@@ -200,8 +200,8 @@ static void shrinkers(void) {
     figures.size = 3;
     CHECK(ebb_get_shrinker_stats(id, &figures) == EINVAL && ebb_get_shrinker_stats(id + 1, &figures) == ENOENT);
 
-    size_t left = cache.used, backed = ebb_backed();
-    CHECK(ebb_reclaim(4 << 20) >= 4 << 20 && cache.used < left && ebb_backed() + (4 << 20) <= backed);
+    size_t backed = ebb_backed(), less = ebb_reclaim(4 << 20); /* what was asked for, or all there is */
+    CHECK((less >= 4 << 20 && ebb_backed() + (4 << 20) <= backed) || cache.used == 0);
 
     CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
     size_t scans = cache.scans;

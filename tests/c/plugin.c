@@ -44,7 +44,8 @@ void *plugin_begin(void) {
     ebb_shrinker_ops_t ops = {.name = "plugin", .count = count, .scan = scan};
     CHECK(ebb_shrinker_register(&ops, &shrinker) == 0);
     void *block;
-    for (int i = 0; i < 64 && (block = ebb_malloc(1 << 20)) != NULL; i++) {
+    /* Others may empty it meanwhile; but not for ever. */
+    for (int i = 0; i < 256 && used < 64 && (block = ebb_malloc(1 << 20)) != NULL; i++) {
         pthread_mutex_lock(&lock);
         blocks[used++] = block;
         pthread_mutex_unlock(&lock);
