@@ -1,8 +1,8 @@
 //! What the `console` obeys: the statistics, the budget, a purge, a reclaim, and shrinkers scanned by hand, as the kernel's
 //! debugfs has them.
 //!
-//! An answer is text. One that begins with `error:` is one line, says what is wrong, and nothing was done. It is written to pages of its own, so it costs the heap nothing, and is sent when it is
-//! whole: no client can hold up what it is about.
+//! An answer is text. One that begins with `error:` is one line, says what is wrong, and nothing was done. It is written to
+//! pages of its own, so it costs the heap nothing, and is sent when it is whole: no client can hold up what it is about.
 
 use core::fmt::{self, Write};
 use core::ptr::{self, NonNull};

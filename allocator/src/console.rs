@@ -5,8 +5,8 @@
 //!    all that came of `budget 1G`.
 //! 3. One client is served at a time, for as long as it likes, but only for its turn ([`TURN_NS`]) when another waits:
 //!    that is looked at whenever its lines are obeyed, and while there is nothing to read, or no room for an answer.
-//! 4. Nothing of it needs the heap, so it works when there is no memory. (A shrinker that is scanned may do as it likes, as
-//!    on any reclaim thread.)
+//! 4. Nothing of its own needs the heap, so it works when there is no memory. (What a walk needs is kept back, and a shrinker
+//!    that is called may do as it likes, as on any reclaim thread.)
 //! 5. A forked child has neither socket nor thread, and closes its copies: else clients would go on talking to a process that
 //!    does not listen, when the parent has ended. The lock is held across forks, so that no copy is missed.
 //! 6. A program may close all descriptors that it finds open. What has our number then is not ours (`os::Socket`), and the

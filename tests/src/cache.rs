@@ -121,6 +121,21 @@ impl Shrink for Cache {
     }
 }
 
+/// A cache that takes so long for each scan.
+#[derive(Debug)]
+pub struct Slow(pub Arc<Cache>, pub Duration);
+
+impl Shrink for Slow {
+    fn count(&self, ctl: &ShrinkControl) -> Count {
+        self.0.count(ctl)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        thread::sleep(self.1);
+        self.0.scan(ctl)
+    }
+}
+
 /// A budget of so many bytes above what is backed now, with a reserve of 64 KiB on top.
 pub fn leave(bytes: usize) {
     ebbmalloc::purge();

@@ -149,7 +149,7 @@ fn an_allocation_is_not_cancelled() {
     works("cancel.c", &[]);
 }
 
-/// Seen to fail ("memory allocation of 16384 bytes failed", an abort) with nothing withheld for such threads.
+/// Seen to fail ("memory allocation of 64 bytes failed", an abort) with nothing withheld for such threads.
 #[test]
 fn a_walk_has_what_it_needs() {
     works("addresses.c", &[]);

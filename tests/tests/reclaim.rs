@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use ebb_tests::numa::{affinity, pin};
 use ebb_tests::{
-    Block, Cache, MIB, alone, alone_saying, blocks, leave, patient, served_beside_a_lock, share,
+    Block, Cache, MIB, Slow, alone, alone_saying, blocks, leave, patient, served_beside_a_lock,
+    share,
 };
 use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl};
 
@@ -86,20 +87,6 @@ fn the_excess_is_bounded_and_counted() {
     });
 }
 
-/// A cache that takes its time.
-struct Slow(Arc<Cache>);
-
-impl Shrink for Slow {
-    fn count(&self, ctl: &ShrinkControl) -> Count {
-        self.0.count(ctl)
-    }
-
-    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
-        thread::sleep(Duration::from_micros(200));
-        self.0.scan(ctl)
-    }
-}
-
 /// Many threads fail at once; there is enough for all, so nobody may be refused, whoever frees it. Seen to fail with
 /// nobody following.
 #[test]
@@ -108,9 +95,13 @@ fn threads_that_fail_together_are_all_served() {
         const THREADS: usize = 12;
         leave(48 * MIB);
         let caches = [Cache::new(8_000, 3_000), Cache::new(usize::MAX, 3_000)];
-        let _registered = caches
-            .each_ref()
-            .map(|cache| ebbmalloc::register(patient("cache"), Slow(cache.clone())).unwrap());
+        let _registered = caches.each_ref().map(|cache| {
+            ebbmalloc::register(
+                patient("cache"),
+                Slow(cache.clone(), Duration::from_micros(200)),
+            )
+            .unwrap()
+        });
         let (start, refused) = (Barrier::new(THREADS), AtomicUsize::new(0));
         thread::scope(|scope| {
             for thread in 0..THREADS {
@@ -327,7 +318,7 @@ fn a_last_chance_saves_the_request() {
     });
 }
 
-/// Seen to fail with the credit left out of what came of it (all was taken), and with the last chance called.
+/// Seen to fail with the credit left out of what came of it, and with the last chance called.
 #[test]
 fn memory_can_be_asked_for_before_there_is_need() {
     let name = "memory_can_be_asked_for_before_there_is_need";

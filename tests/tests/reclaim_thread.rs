@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ebb_tests::{
-    Block, Cache, MIB, alone, alone_saying, blocks, leave, patient, served_beside_a_lock,
+    Block, Cache, MIB, Slow, alone, alone_saying, blocks, leave, patient, served_beside_a_lock,
 };
 use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker};
 
@@ -174,21 +174,12 @@ fn a_cache_that_cannot_say_is_asked_again_there() {
 /// Seen to fail with `moved` not reported, and with the reclaim thread not started for it.
 #[test]
 fn a_late_shrinker_is_moved_and_reported() {
-    struct Late(Arc<Cache>);
-    impl Shrink for Late {
-        fn count(&self, ctl: &ShrinkControl) -> Count {
-            self.0.count(ctl)
-        }
-        fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
-            thread::sleep(Duration::from_millis(3));
-            self.0.scan(ctl)
-        }
-    }
     let said = alone_saying("a_late_shrinker_is_moved_and_reported", || {
         leave(8 * MIB);
         let cache = Cache::new(usize::MAX, 60_000);
         let spec = Shrinker::new("dawdler").deadline(Duration::from_millis(1));
-        let registration = ebbmalloc::register(spec, Late(cache)).unwrap();
+        let registration =
+            ebbmalloc::register(spec, Slow(cache, Duration::from_millis(3))).unwrap();
         let mut taken = Vec::new();
         for _ in 0..20 {
             let (block, _) = block_while_the_machine_runs(100_000);

@@ -4,13 +4,11 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use ebb_tests::fork::forked;
-use ebb_tests::{Block, Cache, MIB, in_both_modes, leave, patient};
-use ebbmalloc::{Count, Scan, Shrink, ShrinkControl, Shrinker, raw};
+use ebb_tests::{Block, Cache, MIB, Slow, in_both_modes, leave, patient};
+use ebbmalloc::{Shrinker, raw};
 
 /// Sizes and alignments beyond the address space, and sizes beyond the budget: null at once. Seen to fail (the cache was
 /// emptied) with `is_hopeless` always false, with `MAX_SIZE` all that the language allows, and with realloc not looking
@@ -162,23 +160,14 @@ fn forbid(call: libc::c_long) -> bool {
 /// called all the same. Seen to fail (refused) with it left to the thread.
 #[test]
 fn without_threads_no_shrinker_is_lost() {
-    struct Late(Arc<Cache>);
-    impl Shrink for Late {
-        fn count(&self, ctl: &ShrinkControl) -> Count {
-            self.0.count(ctl)
-        }
-        fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
-            thread::sleep(Duration::from_millis(3));
-            self.0.scan(ctl)
-        }
-    }
     in_both_modes("without_threads_no_shrinker_is_lost", || {
         let calls = [libc::SYS_clone, libc::SYS_clone3];
         assert!(calls.into_iter().all(forbid), "no filters here");
         leave(8 * MIB);
         let cache = Cache::new(usize::MAX, 60_000);
         let spec = Shrinker::new("dawdler").deadline(Duration::from_millis(1));
-        let registration = ebbmalloc::register(spec, Late(cache)).unwrap();
+        let registration =
+            ebbmalloc::register(spec, Slow(cache, Duration::from_millis(3))).unwrap();
         let blocks: Vec<_> = (0..20).map_while(|_| Block::new(100_000)).collect();
         assert!(registration.stats().moved, "{:?}", registration.stats());
         assert_eq!(blocks.len(), 20);
