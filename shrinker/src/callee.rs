@@ -12,13 +12,13 @@ use crate::shrink::{Count, Scan, Shrink, ShrinkControl};
 use crate::sync::now_ns;
 use crate::times::Times;
 
-/// One cache, for the length of one visit.
+/// One cache, for the length of one visit, or until its next pause.
 pub(crate) struct Callee<'a> {
     cache: &'a dyn Shrink,
     times: &'a Times,
     /// How long one callback may take, in nanoseconds.
     deadline: u64,
-    /// When the last callback returned, or the visit began.
+    /// When the last callback returned, or the first one began.
     now: Cell<u64>,
     overran: Cell<bool>,
     panicked: Cell<bool>,
@@ -65,11 +65,6 @@ impl<'a> Callee<'a> {
     /// When a callback that begins now should have returned.
     pub(crate) fn until(&self) -> u64 {
         self.now().saturating_add(self.deadline)
-    }
-
-    /// Looks at the clock again, after something that took time and was no callback.
-    pub(crate) fn resume(&self) {
-        self.now.set(now_ns());
     }
 
     fn run<R>(&self, callback: impl FnOnce() -> R) -> Option<R> {

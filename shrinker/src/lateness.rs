@@ -26,10 +26,15 @@ impl Lateness {
         }
     }
 
-    /// Books a visit that ended `now`. True if it was one late visit too many. One that had nothing to `scan` and was not late
-    /// proves nothing.
-    pub(crate) fn after(&self, late: bool, scanned: bool, now: u64) -> bool {
-        let strikes = self.strikes.load(Ordering::Relaxed);
+    /// How many late visits there were in a row, before one that begins now.
+    pub(crate) fn strikes(&self) -> u32 {
+        self.strikes.load(Ordering::Relaxed)
+    }
+
+    /// Books a visit which pauses or ends `now`, after so many `strikes`. True if it was one late visit too many. One that had
+    /// nothing to `scan` and was not late proves nothing. What a pause says of a visit that is in time until then is taken
+    /// back when it turns out to be late after all.
+    pub(crate) fn after(&self, strikes: u32, late: bool, scanned: bool, now: u64) -> bool {
         if !late {
             if scanned && strikes > 0 {
                 self.strikes.store(0, Ordering::Relaxed);
@@ -51,8 +56,8 @@ mod tests {
     #[test]
     fn three_in_a_row_and_not_far_apart() {
         let lateness = Lateness::new();
-        let late = |now| lateness.after(true, true, now);
-        let in_time = |scanned| assert!(!lateness.after(false, scanned, 4));
+        let late = |now| lateness.after(lateness.strikes(), true, true, now);
+        let in_time = |scanned| assert!(!lateness.after(lateness.strikes(), false, scanned, 4));
         assert!(!late(1) && !late(2));
         in_time(true);
         assert!(!late(5) && !late(6));

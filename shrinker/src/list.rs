@@ -6,7 +6,9 @@
 //! 2. `try_get`: take a reference, and keep others out of the callbacks, if the count is not zero, the shrinker is not
 //!    dying, and nobody is in them; else go on to the next.
 //! 3. Leave the guard and call the shrinker: count, scans, then the visitor. All three may take as long as they like. If
-//!    anything was freed others are let into the callbacks again before the visitor runs.
+//!    anything was freed others are let into the callbacks again before the visitor runs. With a goal the visitor runs in
+//!    pauses of the scan too, and who wants to go on after one comes back into the callbacks as in 2, if nobody else is
+//!    there and the shrinker is not dying: else what was left to do is put off.
 //! 4. Enter a guard again.
 //! 5. `put`: give the reference back; whoever was in the callbacks of a dying shrinker until then wakes its unregistering
 //!    thread.
@@ -26,9 +28,9 @@
 //! `next` as it was (I4), and the record it names, if unlinked later, is retired later, so not freed either.
 //!
 //! **Why unregistering waits.** The cache, and perhaps the library its code is in, go away when it returns, so it waits
-//! for the callbacks that are running: until nobody is busy. Not for visitors that hear, at the end, of what was freed: an
-//! allocator drains its own caches there, and tries again. (In a pause of a scan it is busy, for that goes on.) Where such a walker holds a reference yet, the record without its cache is
-//! left to him, as an orphan. And never for guards. Waiting for a grace period
+//! for the callbacks that are running: until nobody is busy. Not for visitors that hear of what was freed, at the end or in a
+//! pause: an allocator drains its own caches there, and tries again. Where such a walker holds a reference yet, the record
+//! without its cache is left to him, as an orphan. And never for guards. Waiting for a grace period
 //! is what cost the kernel's SRCU version 88.8 % of a benchmark in which no reclaim even ran; the record itself, which
 //! guards do protect, is small and goes to seize, together with some dozens of others. New references are refused as
 //! soon as unregistering begins, so busy reclaimers cannot make it wait for ever.
@@ -54,11 +56,13 @@
 //! - **I4** Unlinking leaves the removed record's `next` intact. `loom_tail_stays_reachable`
 //! - **I5** Whoever takes a reference sees the whole record. `loom_register_publishes_everything`
 //! - **I6** The count never rises from zero. `state::tests::count_never_rises_from_zero`
-//! - **I7** A dying shrinker refuses new references. `unregister_is_not_starved`
+//! - **I7** A dying shrinker refuses new references, and who comes back after a pause. `unregister_is_not_starved`,
+//!   `state::tests::nobody_comes_back_to_a_dying_one`, `loom_unregister_in_a_pause`
 //! - **I8** Unregistering waits for running callbacks. `unregister_waits_for_a_running_callback`,
 //!   `loom_walk_against_unregister`
 //! - **I9** Unregistering does not wait for guards, nor for visitors that hear of what was freed.
-//!   `unregister_does_not_wait_for_guards`, `unregister_does_not_wait_for_visitors`, `loom_unregister_beside_a_visitor`
+//!   `unregister_does_not_wait_for_guards`, `unregister_does_not_wait_for_visitors`, `loom_unregister_beside_a_visitor`,
+//!   `loom_unregister_in_a_pause`
 //! - **I10** No code of a user runs under a guard or the lock. `callbacks_run_outside_guards_and_lock`
 //! - **I11** A shrinker cannot be unregistered from inside its own callback. `unregister_inside_own_callback_is_refused`
 //! - **I12** Callbacks of one shrinker never run twice at the same time. `state::tests::one_at_a_time`,

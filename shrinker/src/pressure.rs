@@ -25,8 +25,6 @@
 //! - Where bytes are known, less than a batch that was left over is not eased by the priority: it is no work put off but
 //!   a remainder of the division, and adds up until a large object is due.
 
-use std::ops::ControlFlow;
-
 use crate::callee::Callee;
 use crate::deferred::Deferred;
 use crate::plan::{Plan, Pressure};
@@ -35,7 +33,7 @@ use crate::shrink::{Count, Scan, ShrinkControl};
 /// With a goal, a cache that does not know its bytes pauses after so many scan calls.
 const CALLS_BETWEEN_PAUSES: usize = 64;
 
-/// What came of it. Filled as the loop goes, so that a panic loses nothing.
+/// What came of it, from one pause to the next. Filled as the loop goes, so that a panic loses nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) calls: usize,
@@ -48,91 +46,104 @@ pub(crate) struct Outcome {
     pub(crate) misreported: bool,
     /// The time was up before the work was done.
     pub(crate) timed_out: bool,
-    /// The request was satisfied in a pause.
-    pub(crate) satisfied: bool,
     /// A callback took longer than its deadline.
     pub(crate) overran: bool,
     /// That was once too often: it runs in the async lane from now on.
     pub(crate) moved: bool,
 }
 
-/// When to let the request try again.
-struct Pauses {
+/// One job on one cache: the loop of batches, which rests in each pause until somebody goes on with it.
+pub(crate) struct Job<'a> {
+    pressure: Pressure,
+    bytes_each: usize,
+    plan: Plan,
+    /// The node's put-off work.
+    deferred: &'a Deferred,
     /// Bytes until the next pause; 0 for no pauses.
     step: usize,
-    bytes: usize,
-    calls: usize,
 }
 
-impl Pauses {
-    /// Whether it is time for one, after what `outcome` says.
-    fn due(&mut self, outcome: &Outcome) -> bool {
-        let silent = outcome.bytes == 0 && outcome.objects > 0;
-        let enough = match silent {
-            true => outcome.calls - self.calls >= CALLS_BETWEEN_PAUSES,
-            false => outcome.bytes - self.bytes >= self.step,
-        };
-        if self.step == 0 || !enough {
-            return false;
+/// What the loop has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// There is more to do, but the request may be satisfied by now.
+    Pause,
+    /// It is done, or cannot go on.
+    End,
+}
+
+impl<'a> Job<'a> {
+    /// A job that begins `now`, on so many objects, each of so many bytes.
+    pub(crate) fn new(
+        pressure: Pressure,
+        (objects, bytes_each): (usize, usize),
+        deferred: &'a Deferred,
+        now: u64,
+    ) -> Self {
+        let put_off = deferred.take(now);
+        Self {
+            bytes_each,
+            plan: Plan::new(&pressure, objects, bytes_each, put_off),
+            deferred,
+            step: pressure.goal,
+            pressure,
         }
-        self.step = self.step.saturating_mul(2);
-        (self.bytes, self.calls) = (outcome.bytes, outcome.calls);
-        true
     }
-}
 
-/// Scans as much as `job` asks for of so many objects, each of so many bytes. `deferred` is the node's put-off work. `pause`
-/// says in each pause whether the request is satisfied.
-pub(crate) fn scan(
-    cache: &Callee<'_>,
-    job: &Pressure,
-    (objects, bytes_each): (usize, usize),
-    deferred: &Deferred,
-    outcome: &mut Outcome,
-    pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
-) {
-    let put_off = deferred.take(cache.now());
-    let mut plan = Plan::new(job, objects, bytes_each, put_off);
-    let mut pauses = Pauses {
-        step: job.goal,
-        bytes: 0,
-        calls: 0,
-    };
-    while let Some(to_scan) = plan.next() {
-        if cache.now() >= job.until {
-            outcome.timed_out = true;
-            break;
-        }
-        let mut ctl = job.question(to_scan, cache.until());
-        outcome.calls += 1;
-        let (objects, bytes) = match cache.scan(&mut ctl) {
-            Some(Scan::Freed { objects, bytes }) => (objects, bytes),
-            Some(Scan::Stop) => {
-                outcome.stopped = true;
+    /// Scans on, to the next pause or the end. What came of it since the last pause is added to `outcome`.
+    pub(crate) fn scan(&mut self, cache: &Callee<'_>, outcome: &mut Outcome) -> Rest {
+        while let Some(to_scan) = self.plan.next() {
+            if cache.now() >= self.pressure.until {
+                outcome.timed_out = true;
                 break;
             }
-            None => break,
-        };
-        let bytes = if bytes == 0 {
-            objects.saturating_mul(bytes_each)
-        } else {
-            bytes
-        };
-        let scanned = outcome.credit(&ctl, objects, bytes);
-        plan.book(scanned);
-        if scanned == 0 {
-            break;
-        }
-        if pauses.due(outcome) {
-            if pause(outcome).is_break() {
-                outcome.satisfied = true;
-                return;
+            let mut ctl = self.pressure.question(to_scan, cache.until());
+            outcome.calls += 1;
+            let (objects, bytes) = match cache.scan(&mut ctl) {
+                Some(Scan::Freed { objects, bytes }) => (objects, bytes),
+                Some(Scan::Stop) => {
+                    outcome.stopped = true;
+                    break;
+                }
+                None => break,
+            };
+            let bytes = if bytes == 0 {
+                objects.saturating_mul(self.bytes_each)
+            } else {
+                bytes
+            };
+            let scanned = outcome.credit(&ctl, objects, bytes);
+            self.plan.book(scanned);
+            if scanned == 0 {
+                break;
             }
-            cache.resume();
+            if self.pause_is_due(outcome) {
+                return Rest::Pause;
+            }
         }
+        outcome.misreported |= self.plan.calls_left == 0;
+        self.put_off(cache.now());
+        Rest::End
     }
-    outcome.misreported |= plan.calls_left == 0;
-    deferred.put_off(plan.leftover(), cache.now());
+
+    /// Whether it is time to let the request try again, after what `outcome` says of the time since the last pause.
+    fn pause_is_due(&mut self, outcome: &Outcome) -> bool {
+        let silent = outcome.bytes == 0 && outcome.objects > 0;
+        let enough = match silent {
+            true => outcome.calls >= CALLS_BETWEEN_PAUSES,
+            false => outcome.bytes >= self.step,
+        };
+        let due = self.step > 0 && enough;
+        if due {
+            self.step = self.step.saturating_mul(2);
+        }
+        due
+    }
+
+    /// Leaves what is not done to a later walk.
+    pub(crate) fn put_off(&mut self, now: u64) {
+        self.deferred.put_off(self.plan.leftover(), now);
+    }
 }
 
 impl Outcome {
@@ -168,17 +179,6 @@ impl Outcome {
     /// Whether there was nothing to be had, for one who asked for everything.
     pub(crate) fn is_vain(&self) -> bool {
         self.objects == 0 && self.bytes == 0 && !self.stopped && !self.timed_out
-    }
-
-    /// What was added since it was `before`.
-    pub(crate) fn since(&self, before: &Self) -> Self {
-        Self {
-            calls: self.calls - before.calls,
-            scanned: self.scanned - before.scanned,
-            objects: self.objects - before.objects,
-            bytes: self.bytes - before.bytes,
-            ..*self
-        }
     }
 }
 

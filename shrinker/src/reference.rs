@@ -57,6 +57,13 @@ impl Reference {
         }
     }
 
+    /// Back into the callbacks, after [`leave`](Self::leave).
+    pub(crate) fn come_back(&self) -> Result<(), Refusal> {
+        self.record().state.try_return()?;
+        self.holding.set(Holding::Busy);
+        Ok(())
+    }
+
     /// Whether no record follows: while the reference is held, `next` is up to date.
     pub(crate) fn is_last(&self) -> bool {
         // Relaxed: not followed. Whoever is linked at this moment may be seen or not (I15 in `list`).

@@ -26,9 +26,9 @@ unsafe impl Send for Registration {}
 unsafe impl Sync for Registration {}
 
 impl Registration {
-    /// Takes the shrinker off its list, waits for callbacks that are running (for nothing else: a visitor counts only in the
-    /// pauses of a scan, and where it hears that nothing was freed), and drops the cache on this thread. Afterwards no callback
-    /// runs any more: its code may be unloaded.
+    /// Takes the shrinker off its list, waits for callbacks that are running (for nothing else: a visitor counts only where
+    /// it hears that nothing was freed), and drops the cache on this thread. Afterwards no callback runs any more: its code
+    /// may be unloaded.
     ///
     /// # Errors
     /// [`UnregisterError::InsideOwnCallback`] from inside the shrinker's own callback (or the visitor of it): it would

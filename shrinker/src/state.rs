@@ -16,10 +16,10 @@
 //!
 //! | tag | writer | ordering | reader | ordering | what it carries |
 //! | --- | --- | --- | --- | --- | --- |
-//! | S1 | `publish` | Release | `try_get` | Acquire | every field of the record, and the cache behind it |
+//! | S1 | `publish` | Release | `try_enter` | Acquire | every field of the record, and the cache behind it |
 //! | S2 | `leave`, `put`, `try_put` | Release | `wait`, `has_returned`, `is_complete`, `is_complete_orphan` | Acquire | all that callbacks did to the cache before it is dropped |
 //! | S3 | `orphan`, `abandon` | Release | `put` | Acquire | that there is an orphan to sweep up |
-//! | S4 | `leave`, `put`, `try_put` | Release | `try_get` | Acquire | what the last callback did to the cache |
+//! | S4 | `leave`, `put`, `try_put` | Release | `try_enter` | Acquire | what the last callback did to the cache |
 
 use std::hint;
 use std::sync::atomic::Ordering;
@@ -74,6 +74,17 @@ impl State {
     /// is dying, or another thread is in them. The count never rises from zero. No read-modify-write is spent on a shrinker
     /// that is busy: who comes in vain does not take the cache line from the one inside.
     pub(crate) fn try_get(&self) -> Result<(), Refusal> {
+        self.try_enter(1)
+    }
+
+    /// Back into the callbacks, for one who has left them and kept his reference; refused as in [`try_get`](Self::try_get).
+    pub(crate) fn try_return(&self) -> Result<(), Refusal> {
+        self.try_enter(0)
+    }
+
+    /// Into the callbacks, with so many references `more`.
+    #[inline]
+    fn try_enter(&self, more: u32) -> Result<(), Refusal> {
         // Relaxed: only a guess; the exchange below decides.
         let mut seen = self.word.load(Ordering::Relaxed);
         loop {
@@ -87,7 +98,7 @@ impl State {
             // another guess.
             let taken = self.word.compare_exchange_weak(
                 seen,
-                seen + BUSY + 1,
+                seen + BUSY + more,
                 Ordering::Acquire,
                 Ordering::Relaxed,
             );

@@ -68,6 +68,27 @@ fn one_at_a_time() {
     assert_eq!((seen.references, seen.busy), (0, false));
 }
 
+/// I7, I12. Seen to fail with the tests of DYING and of BUSY left out for those who come back.
+#[test]
+fn nobody_comes_back_to_a_dying_one() {
+    let state = State::new();
+    state.publish();
+    assert_eq!(state.try_get(), Ok(()));
+    state.leave();
+    assert_eq!(state.try_return(), Ok(()), "nobody else came");
+    assert_eq!(state.try_get(), Err(Refusal::Busy));
+    state.leave();
+    assert_eq!(state.try_get(), Ok(()));
+    assert_eq!(state.try_return(), Err(Refusal::Busy), "another is inside");
+    assert!(state.try_put(true));
+    assert_eq!(state.holders().references, 1);
+    state.condemn();
+    assert_eq!(state.try_return(), Err(Refusal::Absent));
+    assert!(state.has_returned());
+    state.put(false);
+    assert!(state.is_complete());
+}
+
 #[test]
 fn orphans_are_complete_only_without_references() {
     let state = State::new();

@@ -104,7 +104,8 @@ pub struct Visit<'a> {
     pub scanned: usize,
     /// It answered [`Scan::Stop`](crate::Scan::Stop), or [`Count::Unknown`](crate::Count::Unknown).
     pub stopped: bool,
-    /// There is more to do: this is a pause, because the walk has a [`goal`](Walk::goal).
+    /// There is more to do: this is a pause, because the walk has a [`goal`](Walk::goal). Others may come into the callbacks
+    /// in it; then the rest is put off.
     pub pause: bool,
     /// It overran its deadline time and again, and runs on the reclaim thread from now on.
     pub moved: bool,
@@ -137,7 +138,7 @@ impl<'a> Visit<'a> {
 pub struct WalkReport {
     /// Calls of shrinkers (a node-aware one counts once per node).
     pub visited: usize,
-    /// Shrinkers passed over because another thread was in them.
+    /// Shrinkers passed over because another thread was in them, or had come into them in a pause.
     pub skipped_busy: usize,
     /// Of those, in an [exhaustive](Walk::exhaustive) walk, the ones worth waiting for: nobody has asked them for everything and
     /// got nothing during the time that the walk was told of ([`Walk::fruitless`]), and the thread in them is not there for

@@ -212,6 +212,38 @@ fn loom_unregister_beside_a_visitor() {
     beside_a_visitor(true);
 }
 
+/// I7, I9: a scan that pauses, beside a removal: it goes on with a cache that is there, or not at all. Seen to fail with a
+/// `try_return` that takes what is dying (a race with who takes the cache out).
+#[test]
+fn loom_unregister_in_a_pause() {
+    model(3, || {
+        let list = list();
+        let pile = Giver(UnsafeCell::new(2));
+        let first = Shrinker::new("giver").batch(1).register(list, pile);
+        let first = first.unwrap();
+        let second = prepare(list).0.register();
+        let walker = thread::spawn(move || {
+            let some = Walk {
+                priority: 0,
+                objects: 2,
+                goal: 1,
+                ..Walk::default()
+            };
+            let mut pauses = 0;
+            let report = list.walk(&some, &mut |visit| {
+                pauses += usize::from(visit.pause);
+                ControlFlow::Continue(())
+            });
+            list.for_each(&mut |stats| assert_eq!(stats.panics, 0, "a callback failed"));
+            assert!(report.objects >= pauses);
+        });
+        first.unregister().unwrap();
+        walker.join().unwrap();
+        second.unregister().unwrap();
+        assert!(list.is_empty(), "nobody ended it");
+    });
+}
+
 /// The walker gives back the last reference before, while or after the record is left to it. Seen to fail without the sweep in
 /// `end`.
 #[test]

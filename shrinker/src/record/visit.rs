@@ -1,13 +1,13 @@
 //! A visit: the cache's callbacks are called, and what came of it is booked. First it is asked how much there is; for most of
 //! those that a walk meets that is all, and their way is kept short.
 
-use std::ops::ControlFlow;
+use std::mem;
 use std::sync::atomic::Ordering;
 
 use super::Record;
 use crate::callee::Callee;
 use crate::plan::Pressure;
-use crate::pressure::{self, Outcome};
+use crate::pressure::{Job, Outcome, Rest};
 use crate::shrink::{Count, Lane, ShrinkControl};
 use crate::walk::Walk;
 
@@ -59,24 +59,23 @@ impl<'a> Call<'a> {
         counted == Some(Count::Empty) && !self.callee.overran() && !self.walk.exhaustive
     }
 
-    /// The callbacks have returned. When that was.
+    /// The callbacks have returned, and were asked for no scan. When that was.
     pub(crate) fn end(&self) -> u64 {
+        self.count_call();
         self.record.holder.returned();
-        // Relaxed: a figure, and the busy mark keeps other writers out.
-        let calls = self.record.calls.load(Ordering::Relaxed) + 1;
-        self.record.calls.store(calls, Ordering::Relaxed);
         self.callee.now()
     }
 
-    /// Has the cache scan, until `until`, as it `counted`, with a `pause` now and then (`pressure`). A panic of the cache ends its
-    /// service. What came of it, and when the last callback returned.
-    pub(crate) fn scan(
-        &self,
-        counted: Option<Count>,
-        until: u64,
-        pause: &mut dyn FnMut(&Outcome) -> ControlFlow<()>,
-    ) -> (Outcome, u64) {
-        let job = Pressure {
+    fn count_call(&self) {
+        // Relaxed: a figure, and the busy mark keeps other writers out.
+        let calls = self.record.calls.load(Ordering::Relaxed) + 1;
+        self.record.calls.store(calls, Ordering::Relaxed);
+    }
+
+    /// What there is to be done until `until`, as the cache `counted`.
+    pub(crate) fn work(&self, counted: Option<Count>, until: u64) -> Work<'a> {
+        self.count_call();
+        let pressure = Pressure {
             seeks: self.record.settings.seeks,
             batch: self.record.settings.batch,
             node: self.node,
@@ -87,25 +86,62 @@ impl<'a> Call<'a> {
             until,
         };
         let mut outcome = Outcome::default();
-        if let Some(found) = outcome.found(counted) {
-            let deferred = self.record.deferred.at(self.node);
-            pressure::scan(&self.callee, &job, found, deferred, &mut outcome, pause);
+        let found = outcome.found(counted);
+        let deferred = self.record.deferred.at(self.node);
+        Work {
+            job: found.map(|found| Job::new(pressure, found, deferred, self.callee.now())),
+            outcome,
+            strikes: self.record.lateness.strikes(),
+            late: false,
+            paused: false,
         }
-        let now = self.end();
-        if self.walk.exhaustive && outcome.is_vain() {
+    }
+
+    /// Has the cache scan, to the next pause or the end. A panic of the cache ends its service. What came of it since the last
+    /// pause, and when the last callback returned.
+    pub(crate) fn scan(&self, work: &mut Work<'a>) -> (Outcome, Rest, u64) {
+        let mut outcome = mem::take(&mut work.outcome);
+        let scan = |job: &mut Job<'_>| job.scan(&self.callee, &mut outcome);
+        let rest = work.job.as_mut().map_or(Rest::End, scan);
+        self.record.holder.returned();
+        outcome.overran |= self.callee.overran();
+        let now = self.callee.now();
+        if self.walk.exhaustive && !work.paused && outcome.is_vain() {
             // Relaxed: see `is_pending`.
             let vain = self.record.vain.at(self.node);
             vain.store(self.began, Ordering::Relaxed);
         }
-        outcome.overran = self.callee.overran();
-        outcome.moved = self.walk.lane == Lane::Sync && self.record.late_again(&outcome, now);
+        work.paused |= rest == Rest::Pause;
+        outcome.moved = self.walk.lane == Lane::Sync && self.record.late_again(work, &outcome, now);
         self.record.book(&outcome, self.callee.panicked());
-        (outcome, now)
+        (outcome, rest, now)
+    }
+}
+
+/// What a visit is to do, and what is known of it from one pause to the next.
+pub(crate) struct Work<'a> {
+    /// None when the cache has nothing, or cannot say.
+    job: Option<Job<'a>>,
+    /// What came of it since the last pause.
+    outcome: Outcome,
+    /// Late visits of the shrinker before this one.
+    strikes: u32,
+    /// Whether this visit is one.
+    late: bool,
+    paused: bool,
+}
+
+impl Work<'_> {
+    /// Nobody goes on with it: what is not done is left to a later walk.
+    pub(crate) fn put_off(self, now: u64) {
+        if let Some(mut job) = self.job {
+            job.put_off(now);
+        }
     }
 }
 
 impl Record {
-    /// Books what came of a visit.
+    /// Books what came of a visit, since its last pause.
     fn book(&self, outcome: &Outcome, panicked: bool) {
         if outcome.calls > 0 || outcome.overran {
             self.counters.scanned(outcome);
@@ -117,10 +153,16 @@ impl Record {
         }
     }
 
-    /// Books whether a visit in the sync lane, which ended `now`, overran its deadline. True if that moves it to the other
-    /// lane, now.
-    fn late_again(&self, outcome: &Outcome, now: u64) -> bool {
-        let too_many = self.lateness.after(outcome.overran, outcome.calls > 0, now);
+    /// Books whether a visit in the sync lane, which pauses or ends `now`, overran its deadline; once a visit. True if that moves
+    /// it to the other lane, now.
+    fn late_again(&self, work: &mut Work<'_>, outcome: &Outcome, now: u64) -> bool {
+        if work.late {
+            return false;
+        }
+        work.late = outcome.overran;
+        let too_many = self
+            .lateness
+            .after(work.strikes, work.late, outcome.calls > 0, now);
         // Relaxed: the busy mark keeps other threads out.
         too_many && !self.asynchronous.swap(true, Ordering::Relaxed)
     }
