@@ -8,7 +8,8 @@
 //!    freed as the request lacks, drain, so that slabs come free, and try again; stop as soon as the request is
 //!    satisfied. The last walk is exhaustive: no request fails while reclaimable memory would satisfy it. Leaders begin
 //!    at their own nodes and behind each other's last shrinker, and pass over those that are busy.
-//! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end.
+//! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end. What
+//!    earlier walks put off is left to it, but for the last walk.
 //! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is
 //!    progress, which is bytes and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. A
 //!    shrinker that was passed over because another thread is in it, which may have lost its CPU, is waited for; unless that

@@ -181,14 +181,18 @@ impl Round {
 
     fn walk(&mut self, search: &Search<'_>, node: usize, max_value: u8, priority: u8) {
         count(&COUNTERS.walks);
+        let thread = background::is_there(node);
         // Shrinkers that were only late are not lost where there is no thread to be had.
-        let moved = search.may_wait() && !background::is_there(node);
+        let moved = search.may_wait() && !thread;
+        // It is asked too, and does what was put off.
+        let own_share = search.may_wait() && thread && SHRINKERS.has_async();
         let (node, nodes) = topology::machine().turns(node, search.only.is_none());
         let walk = Walk {
             node,
             nodes,
             priority,
             moved,
+            own_share,
             exhaustive: priority == 0,
             goal: search.request.lacking(),
             limit: Some(search.time_left()),

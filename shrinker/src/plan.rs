@@ -17,6 +17,8 @@ pub(crate) struct Pressure {
     pub(crate) node: u32,
     pub(crate) priority: u8,
     pub(crate) exhaustive: bool,
+    /// What was put off before is left to others.
+    pub(crate) own_share: bool,
     /// So many objects, whatever the rest says; 0 for what it says.
     pub(crate) objects: usize,
     /// Bytes after which to pause; 0 for never.
@@ -75,10 +77,12 @@ impl Plan {
             (each, goal) => BATCH_BYTES.min(goal).div_ceil(each),
         };
         let batch = job.batch.min(fitting).max(1);
-        let remainder = bytes_each > 0 && deferred < batch.saturating_mul(each);
-        let carried = match remainder {
-            true => deferred,
-            false => eased(deferred, job.priority),
+        let fine = bytes_each > 0 || job.own_share;
+        let remainder = fine && deferred < batch.saturating_mul(each);
+        let carried = match (remainder, job.own_share) {
+            (true, _) => deferred,
+            (false, true) => 0,
+            (false, false) => eased(deferred, job.priority),
         };
         let left = match (job.objects, job.exhaustive) {
             (0, true) => most,

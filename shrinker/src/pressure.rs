@@ -21,7 +21,8 @@
 //! - Who asks may be satisfied halfway: with a *goal* the loop pauses whenever that many bytes were freed, so that the
 //!   request can be tried again. The pauses double, so at most twice what was needed is freed. The rest of the
 //!   work is then forgotten, not deferred: nobody needs it.
-//! - Deferred work decays (`deferred`).
+//! - Deferred work decays (`deferred`), and where a reclaim thread is at work who is short of memory leaves it to that: a walk
+//!   may be told to do its own share alone.
 //! - Where bytes are known, less than a batch that was left over is not eased by the priority: it is no work put off but
 //!   a remainder of the division, and adds up until a large object is due.
 

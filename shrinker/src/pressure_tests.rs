@@ -64,6 +64,7 @@ fn job(priority: u8, seeks: u32) -> Pressure {
         node: 0,
         priority,
         exhaustive: false,
+        own_share: false,
         objects: 0,
         goal: 0,
         until: u64::MAX,

@@ -38,6 +38,9 @@ pub struct Walk {
     pub lane: Lane,
     /// In the sync lane: call also those that were moved to the other one for being late. For where no thread serves that.
     pub moved: bool,
+    /// Leave to a reclaim thread what was put off before, but for remainders of less than a batch, and do this walk's own share
+    /// alone: who comes by when a cache is long behind need not pay for all of that. For where a thread serves the other lane.
+    pub own_share: bool,
     /// Look at so many objects of each shrinker, whatever the priority and the seeks, and put nothing off; 0 for what the
     /// priority says.
     pub objects: usize,
@@ -60,6 +63,7 @@ impl Default for Walk {
             max_value: u8::MAX,
             lane: Lane::Sync,
             moved: false,
+            own_share: false,
             objects: 0,
             fruitless: Duration::ZERO,
             without: 0,

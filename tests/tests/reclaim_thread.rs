@@ -159,6 +159,77 @@ fn others_are_not_taken_for_the_reclaim_thread() {
     });
 }
 
+/// A cache that gives nothing, and writes down who asked.
+struct Miser {
+    held: AtomicBool,
+    /// The thread, the priority, and how many objects one visit asked for.
+    visits: Mutex<Vec<(thread::ThreadId, u8, usize)>>,
+}
+
+impl Miser {
+    const OBJECTS: usize = 4000;
+}
+
+impl Shrink for Miser {
+    fn count(&self, ctl: &ShrinkControl) -> Count {
+        let visit = (thread::current().id(), ctl.priority(), 0);
+        self.visits.lock().unwrap().push(visit);
+        Count::of(Self::OBJECTS)
+    }
+
+    fn scan(&self, ctl: &mut ShrinkControl) -> Scan {
+        if self.held.load(Ordering::SeqCst) {
+            return Scan::Stop;
+        }
+        let mut visits = self.visits.lock().unwrap();
+        visits
+            .iter_mut()
+            .rev()
+            .take(1)
+            .for_each(|visit| visit.2 += ctl.to_scan());
+        let (objects, bytes) = (0, 0);
+        Scan::Freed { objects, bytes }
+    }
+}
+
+/// Where there is a reclaim thread, a request asks for its own share alone, and what was put off is left to the thread. Seen to
+/// fail with `own_share` never set: the request was asked for what it had put off before.
+#[test]
+fn what_was_put_off_is_left_to_the_reclaim_thread() {
+    alone("what_was_put_off_is_left_to_the_reclaim_thread", || {
+        let miser = Arc::new(Miser {
+            held: AtomicBool::new(true),
+            visits: Mutex::new(Vec::with_capacity(100_000)),
+        });
+        leave(8 * MIB);
+        let behind = ebbmalloc::register(patient("behind"), miser.clone()).unwrap();
+        let (cache, _registration) = blocking();
+        cache.blocks.lock().unwrap().clear();
+        let _taken = blocks(usize::MAX, 64 << 10);
+        assert!(Block::new(MIB).is_none());
+        assert!(
+            behind.stats().deferred > Miser::OBJECTS,
+            "{:?}",
+            behind.stats()
+        );
+        miser.held.store(false, Ordering::SeqCst);
+        miser.visits.lock().unwrap().clear();
+        assert!(Block::new(MIB).is_none());
+        let visits = miser.visits.lock().unwrap();
+        let here = thread::current().id();
+        let mut others = 0;
+        for (thread, priority, asked) in visits.iter() {
+            let share = (Miser::OBJECTS >> priority) * 2;
+            // The last walk asks for everything twice over.
+            if *thread == here && *priority > 0 {
+                assert!(*asked <= share + 128, "{asked} at {priority}");
+            }
+            others += usize::from(*thread != here && *asked > 0);
+        }
+        assert!(others > 0, "the thread has not come by");
+    });
+}
+
 /// A polite cache there, whose lock somebody holds for a moment, is asked again. Seen to fail when only a cache that another
 /// thread was in was asked again.
 #[test]

@@ -81,6 +81,7 @@ impl<'a> Call<'a> {
             node: self.node,
             priority: self.walk.priority,
             exhaustive: self.walk.exhaustive,
+            own_share: self.walk.own_share,
             objects: self.walk.objects,
             goal: self.walk.goal,
             until,
