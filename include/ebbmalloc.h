@@ -134,6 +134,14 @@
 #define EBB_MODE_NO_WAIT 3
 
 /**
+ * `ebb_mode_begin`: everything is tried, and when that was in vain an allocation is charged beyond the budget, and beyond that
+ * of its node, however large it is: only the system can refuse it. For code that cannot go back, such as a library that exits
+ * on NULL. What is freed next makes up for the excess, and until then other allocations fail. Beside another mode, or after
+ * ebb_no_reclaim_begin(), no more is tried than that says, and then it is charged all the same.
+ */
+#define EBB_MODE_NO_FAIL 4
+
+/**
  * An object cache.
  */
 typedef struct ebb_cache_t ebb_cache_t;
@@ -248,6 +256,14 @@ typedef struct ebb_stats_t {
    * Shrinkers moved to the reclaim thread for being late.
    */
   uint64_t moved;
+  /**
+   * Allocations that were not allowed to fail (`EBB_MODE_NO_FAIL`) and were served when all else had failed.
+   */
+  uint64_t forced;
+  /**
+   * Bytes that were charged beyond the budget for them; budgets of nodes do not count here.
+   */
+  uint64_t bytes_forced;
 } ebb_stats_t;
 
 /**
@@ -956,8 +972,9 @@ EBB_NOTHROW;
  * Switches the reports on standard error on, or with 0 off: they are on at first, unless the environment says
  * `EBB_REPORTS=0`.
  *
- * One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
- * shrinker is moved to the reclaim thread; a third when a lock is seen to be a deadlock in waiting.
+ * One is written when an allocation fails although everything was tried, at most every ten seconds; another, at most every ten
+ * seconds, when one is charged beyond the budget because it may not fail (EBB_MODE_NO_FAIL); a third when a shrinker is moved
+ * to the reclaim thread; a fourth when a lock is seen to be a deadlock in waiting.
  */
 void ebb_set_reports(int on)
 EBB_NOTHROW;
@@ -1170,7 +1187,7 @@ EBB_NOTHROW;
  * that holds what a shrinker wants, and for code that has to allocate to deal with an allocation that failed.
  *
  * This and the two below nest, with themselves and each other, and the strictest holds. Each begin that gave 0 has its end on
- * the same thread. EAGAIN says that the scope was begun too often to be counted, 65,535 times (255 for one class of
+ * the same thread. EAGAIN says that the scope was begun too often to be counted, 4,095 times (255 for one class of
  * shrinkers): the allocations behave as asked for, but this begin has no end of its own. Gives 0 or EAGAIN.
  */
 int ebb_no_reclaim_begin(void)

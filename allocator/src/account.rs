@@ -154,6 +154,14 @@ impl Account {
         fits.then_some(spent + lacking)
     }
 
+    /// Charges `bytes` whatever the limit, of which the `stake` pays what it can: so much was paid.
+    pub(crate) fn charge_always(&self, bytes: usize, stake: Option<&Stake>) -> usize {
+        let spent = stake.map_or(0, |stake| bytes.min(stake.credit.get()));
+        stake.iter().for_each(|stake| stake.spend(spent));
+        self.backed.fetch_add(bytes - spent, Ordering::Relaxed);
+        spent
+    }
+
     /// Takes a charge back, of which so much was `paid`: that belongs to the `stake` here again, or is common.
     pub(crate) fn undo(&self, bytes: usize, paid: usize, stake: Option<&Stake>) {
         self.uncharge(bytes - paid);

@@ -8,6 +8,8 @@
 //!   is what they live on. The request itself may not, when it retries. Nor need a thread that may not reclaim.
 //!   What they borrow is repaid first by what they give back.
 //! - The list of shrinkers itself, which cannot do without, may go over the budget by [`OVERDRAFT`] for each node.
+//! - A request that may not fail (`scope::Mode::NoFail`) may go over it, and over its node's, by as much as it needs. When
+//!   all else has failed it is `forced`: it pays from its credit first, and is charged for the rest whatever the limit.
 //! - What a reclaiming thread gives back goes to its request's *credit* and stays charged, so that no other thread
 //!   takes it first. When the request retries it pays from the credit. Of what exceeds the budget (an overdraft, or a budget
 //!   that was lowered) nobody gets credit: that is given up first.
@@ -20,6 +22,7 @@ use crate::account::{Account, Stake};
 use crate::limits::{self, excess, hard_limit, soft_limit};
 use crate::request;
 use crate::scope;
+use crate::tally::{COUNTERS, add};
 use crate::topology;
 use crate::torture;
 
@@ -41,13 +44,7 @@ pub(crate) fn charge(bytes: usize) -> bool {
         _ => soft_limit(),
     };
     let rest = bytes - spent;
-    let charged = limits::charge_up_to(limit, rest).or_else(|backed| {
-        if ebb_shrinker::thread_must_not_fail() {
-            let overdraft = OVERDRAFT * topology::machine().nodes;
-            return limits::charge_up_to(hard_limit().saturating_add(overdraft), rest);
-        }
-        Err(backed)
-    });
+    let charged = limits::charge_up_to(limit, rest).or_else(|backed| overdraw(backed, rest));
     match (charged, request) {
         (Ok(_), Some(request)) => request.borrow(rest),
         (Err(backed), Some(request)) => {
@@ -59,6 +56,21 @@ pub(crate) fn charge(bytes: usize) -> bool {
     }
     limits::note();
     charged.is_ok()
+}
+
+/// Charges what does not fit, if it must be: what was backed before. What is backed, if not.
+fn overdraw(backed: usize, bytes: usize) -> Result<usize, usize> {
+    if scope::is_forced() {
+        return limits::charge_up_to(usize::MAX, bytes).inspect(|before| {
+            let over = (before + bytes).saturating_sub(hard_limit());
+            add(&COUNTERS.forced_bytes, over.min(bytes) as u64);
+        });
+    }
+    if ebb_shrinker::thread_must_not_fail() {
+        let overdraft = OVERDRAFT * topology::machine().nodes;
+        return limits::charge_up_to(hard_limit().saturating_add(overdraft), bytes);
+    }
+    Err(backed)
 }
 
 /// Gives back what was charged: to this thread's request, if it is reclaiming.
@@ -99,7 +111,9 @@ pub(crate) fn release_on(account: &Account, bytes: usize, more: usize) {
 pub(crate) fn charge_node(account: &Account, bytes: usize) -> Option<usize> {
     let retrying = request::current().is_some_and(|request| request.is_retrying());
     let stake = if retrying { stake(account) } else { None };
-    account.charge(bytes, stake, retrying)
+    account
+        .charge(bytes, stake, retrying)
+        .or_else(|| scope::is_forced().then(|| account.charge_always(bytes, stake)))
 }
 
 /// Takes back what was just charged to a node alone, and `paid` so far: nothing was freed.

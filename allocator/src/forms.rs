@@ -27,7 +27,7 @@ impl NodeStats {
 
 impl ReclaimStats {
     /// Names and values, for the writers.
-    fn fields(&self) -> [(&'static str, u64); 15] {
+    fn fields(&self) -> [(&'static str, u64); 17] {
         [
             ("failures", self.failures),
             ("reclaims", self.reclaims),
@@ -44,6 +44,8 @@ impl ReclaimStats {
             ("waits", self.waits),
             ("last_chances", self.last_chances),
             ("moved", self.moved),
+            ("forced", self.forced),
+            ("bytes_forced", self.bytes_forced),
         ]
     }
 }

@@ -48,9 +48,9 @@
 //! # When there is no memory
 //!
 //! Under the budget or at all, and after reclaim: the allocation gives null. So `try_reserve` and the other fallible
-//! functions of the standard library give an error, and the infallible ones end the process, as with any allocator. No
-//! function of this crate panics, except to pass on a panic of the caller's own code. What can be seen to be no valid
-//! free ends the process with one line on standard error.
+//! functions of the standard library give an error, and the infallible ones end the process, as with any allocator. Code
+//! that could not go on goes over the budget ([`Mode::NoFail`]). No function of this crate panics, except to pass on a panic of
+//! the caller's own code. What can be seen to be no valid free ends the process with one line on standard error.
 //!
 //! # The picture
 //!

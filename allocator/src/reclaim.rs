@@ -2,7 +2,7 @@
 //!
 //! 1. If as many threads are reclaiming as is useful (one per node, and one), follow them: wait for what they free, and try
 //!    again whenever there is news; for [`FOLLOW_NS`] at most. Else lead:
-//! 2. Drain all sheaves and barns, purge all free spans; try again. Who wants more than the whole budget goes on at 7:
+//! 2. Drain all sheaves and barns, purge all free spans; try again. Who wants more than the whole budget goes on at 8:
 //!    no cache is emptied in vain.
 //! 3. Walk the shrinkers, those of the lowest value first, at priorities 12 (gentle) to 0 (everything). Whenever as much was
 //!    freed as the request lacks, drain, so that slabs come free, and try again; stop as soon as the request is
@@ -17,7 +17,9 @@
 //!    find each other inside for ever. One that cannot say or do anything, since somebody holds its lock, is asked again for
 //!    [`LOCKED_NS`], and no longer: that may be this thread.
 //! 6. The last chance: call the notifiers, and try again after each that freed anything.
-//! 7. Report (`report`), and fail.
+//! 7. Who may not fail is charged beyond the budget: no budget refuses the attempt. (Nor is step 3 in vain for it, however
+//!    much it wants: the more is freed, the less it goes beyond.)
+//! 8. Report (`report`), and fail.
 //!
 //! What the thread gives back meanwhile is credited to its request and nobody else's (`budget`). No lock of ours is
 //! held anywhere here: shrinkers are called with none, and may allocate. An allocation inside a shrinker never comes
@@ -114,10 +116,21 @@ fn may_reclaim() -> bool {
 #[inline(never)]
 fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
     count(&COUNTERS.failures);
-    if !may_reclaim() {
-        return None;
+    let no_fail = scope::in_no_fail();
+    if may_reclaim() {
+        return as_request(only, scope::current(), no_fail, &|_| attempt());
     }
-    as_request(only, scope::current(), &|_| attempt())
+    no_fail.then(|| force(attempt)).flatten()
+}
+
+/// Step 7: makes an attempt that only the system can refuse.
+fn force(attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
+    let block = scope::forced(attempt);
+    if block.is_some() {
+        count(&COUNTERS.forced);
+        report::forced();
+    }
+    block
 }
 
 /// Reclaims although nothing is lacking, until `bytes` less are backed or nothing is left; in vain or not, nobody else is told.
@@ -128,7 +141,7 @@ pub(crate) fn on_demand(bytes: usize) -> usize {
     }
     let before = limits::backed();
     let mode = scope::current().unwrap_or(Mode::RetryMayFail);
-    as_request(None, Some(mode), &|request| {
+    as_request(None, Some(mode), false, &|request| {
         // What was given back is credit, and charged until the request ends.
         let common = SHRINKERS.credit().map_or(0, Credit::bytes);
         let less = (before + request.credit() + common).saturating_sub(limits::backed());
@@ -142,6 +155,7 @@ pub(crate) fn on_demand(bytes: usize) -> usize {
 fn as_request(
     only: Option<usize>,
     mode: Option<Mode>,
+    no_fail: bool,
     attempt: &dyn Fn(&Request) -> Option<usize>,
 ) -> Option<usize> {
     let _uncancelled = os::Uncancelled::new();
@@ -153,6 +167,7 @@ fn as_request(
             attempt: &|| attempt(request),
             only,
             mode,
+            no_fail,
             until: start + LIMIT_NS,
         };
         follow(&search).or_else(|| lead_counted(&search))
@@ -235,12 +250,12 @@ impl Patience {
     }
 }
 
-/// Steps 2 to 7.
+/// Steps 2 to 8.
 fn lead(search: &Search<'_>) -> Option<usize> {
     give_back(search.only);
     let mut block = search.request.retry(search.attempt);
     let lacking = search.request.lacking();
-    let hopeless = block.is_none() && search.request.is_hopeless();
+    let hopeless = block.is_none() && search.request.is_hopeless() && !search.no_fail;
     let mut last = Round::default();
     let (mut patience, mut freed) = (Patience::new(), 0_usize);
     while block.is_none() && !hopeless && !SHRINKERS.is_empty() {
@@ -264,13 +279,15 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     if block.is_some() && lacking > 0 {
         add(&COUNTERS.excess, freed.saturating_sub(lacking) as u64);
     }
-    if block.is_none() && search.mode.is_none() {
-        if !hopeless {
-            block = search.last_chance();
-        }
-        if block.is_none() {
-            report::write(lacking, &last.figures());
-        }
+    let all = search.mode.is_none();
+    if block.is_none() && all && !hopeless {
+        block = search.last_chance();
+    }
+    if block.is_none() && search.no_fail {
+        block = force(&|| search.request.retry(search.attempt));
+    }
+    if block.is_none() && all {
+        report::write(lacking, &last.figures());
     }
     block
 }

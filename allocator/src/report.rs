@@ -1,5 +1,5 @@
-//! What is said when an allocation fails for good: everything one needs to see why. Written without allocating, line by
-//! line to standard error, at most once in [`PAUSE_NS`].
+//! What is said when an allocation fails for good: everything one needs to see why; and in one line when one was not allowed to.
+//! Written without allocating, line by line to standard error, each at most once in [`PAUSE_NS`].
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,17 +19,20 @@ const TOP: usize = 10;
 
 /// Whether anything is written.
 static ON: AtomicBool = AtomicBool::new(true);
-/// When the next report may be written.
+/// When the next report of a failure may be written.
 static NEXT: AtomicU64 = AtomicU64::new(0);
+/// When the next line may be written about an allocation that was not allowed to fail.
+static NEXT_FORCED: AtomicU64 = AtomicU64::new(0);
 /// Failures that were not reported since the last one that was.
 static SILENT: AtomicU64 = AtomicU64::new(0);
 
-/// Switches the reports on standard error on or off; they are on at first. There are three kinds: when an allocation
-/// fails although everything was tried, when a shrinker is moved to the reclaim thread for being late, and when a lock is
-/// seen to be a deadlock in waiting ([`lock_order`]).
+/// Switches the reports on standard error on or off; they are on at first. There are four kinds: when an allocation
+/// fails although everything was tried, when one is charged beyond the budget because it may not fail
+/// ([`Mode::NoFail`](crate::Mode::NoFail)), when a shrinker is moved to the reclaim thread for being late, and when a lock is
+/// seen to be a deadlock in waiting ([`lock_order`]). Of the first two kinds there is one in ten seconds at most.
 ///
-/// An allocation under a [`mode`](crate::mode) fails without a report, and so does one where there is neither a budget
-/// nor a shrinker.
+/// An allocation under a [`mode`](crate::mode()) that tries less hard fails without a report, and so does one where there is
+/// neither a budget nor a shrinker.
 pub fn set_reports(on: bool) {
     // Relaxed: a switch.
     ON.store(on, Ordering::Relaxed);
@@ -55,15 +58,26 @@ fn is_on() -> bool {
     ON.load(Ordering::Relaxed)
 }
 
-/// Whether it is time for another report.
-fn is_due() -> bool {
+/// Whether it is time for another report of the kind that this is about.
+fn is_due(due: &AtomicU64) -> bool {
     let now = os::now_ns();
     // Relaxed, all: only one of several at once gets through; nothing else is carried.
-    let next = NEXT.load(Ordering::Relaxed);
+    let next = due.load(Ordering::Relaxed);
     now >= next
-        && NEXT
+        && due
             .compare_exchange(next, now + PAUSE_NS, Ordering::Relaxed, Ordering::Relaxed)
             .is_ok()
+}
+
+/// Says that an allocation which may not fail was served whatever the budget.
+pub(crate) fn forced() {
+    if is_on() && is_due(&NEXT_FORCED) {
+        let stats = snapshot::stats();
+        say(format_args!(
+            "an allocation that may not fail did not fit: backed {} of a budget of {}; so far {} such, {} bytes over the budget",
+            stats.backed, stats.budget, stats.reclaim.forced, stats.reclaim.bytes_forced
+        ));
+    }
 }
 
 /// Says that a shrinker was moved to the reclaim thread.
@@ -79,7 +93,7 @@ pub(crate) fn moved(name: &str) {
 pub(crate) fn write(lacking: usize, last: &RoundFigures) {
     let stats = snapshot::stats();
     let wanted = is_on() && (stats.budget > 0 || !SHRINKERS.is_empty());
-    if !wanted || !is_due() {
+    if !wanted || !is_due(&NEXT) {
         // Relaxed: a figure.
         SILENT.fetch_add(1, Ordering::Relaxed);
         return;

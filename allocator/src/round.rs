@@ -24,6 +24,8 @@ pub(crate) struct Search<'a> {
     /// The node that it insists on.
     pub(crate) only: Option<usize>,
     pub(crate) mode: Option<Mode>,
+    /// Whether it is charged beyond the budget in the end.
+    pub(crate) no_fail: bool,
     /// When its time is up, on the clock of `os::now_ns`.
     pub(crate) until: u64,
 }

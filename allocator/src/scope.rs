@@ -4,9 +4,11 @@
 //! only. A guard that finds its counter full is not counted, and counts nothing when it is dropped.
 //!
 //! ```text
-//!   word 1   four counters of 16 bits: the modes, the strictest one last
+//!   word 1   five counters of 12 bits: the modes, the strictest one last; above them FORCED
 //!   word 2   eight counters of 8 bits: the classes of shrinkers that are not to be called
 //! ```
+//!
+//! `NoFail` is beside the strictest of the others, and not instead of it: they say what is tried, it says how that ends.
 
 use core::marker::PhantomData;
 
@@ -15,13 +17,23 @@ use ebb_shrinker::CLASSES;
 use crate::os;
 
 const MODES: usize = 1;
-const MODE_BITS: u32 = 16;
+const MODE_BITS: u32 = 12;
+/// The attempt that this thread makes is its last: no budget refuses it.
+const FORCED: usize = 1 << (MODE_BITS * (NO_RECLAIM + 1));
 const WITHOUT: usize = 2;
 const WITHOUT_BITS: u32 = usize::BITS / CLASSES as u32;
 
 /// How hard an allocation tries before it fails. Each does less than the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
+    /// Everything, and when that was in vain the allocation is charged beyond the budget, and beyond that of its node, however
+    /// large it is: only the system can refuse it. For code that cannot go back: the one point at which a change is made, an
+    /// unwinding, a library that exits on null. What is freed next makes up for the excess, and until then others fail.
+    ///
+    /// Beside a stricter mode, or [`no_reclaim`], no more is tried than that says, and then it is charged all the same. It holds
+    /// for callbacks of shrinkers that the allocation calls, as other scopes do. The statistics count such allocations
+    /// ([`forced`](crate::ReclaimStats::forced)), and the first of them in ten seconds is reported on standard error.
+    NoFail,
     /// Everything but the last chance: no notifier is called and nothing is reported. For requests whose failure is no
     /// emergency, such as a large buffer that could be smaller.
     RetryMayFail,
@@ -33,10 +45,11 @@ pub enum Mode {
 }
 
 /// As strict, but the reserve may be used: the counter of [`no_reclaim`].
-const NO_RECLAIM: u32 = 3;
+const NO_RECLAIM: u32 = 4;
 
-/// While it lives, the allocations of this thread behave otherwise. Guards nest, and the strictest one holds: 255 of one
-/// class of shrinkers are counted, 65,535 of another kind. One more changes nothing, and ends with those that are counted.
+/// While it lives, the allocations of this thread behave otherwise. Guards nest, and the strictest one holds, beside
+/// [`Mode::NoFail`]: 255 of one class of shrinkers are counted, 4,095 of another kind. One more changes nothing, and ends with
+/// those that are counted.
 #[must_use = "the scope ends when its guard is dropped"]
 #[derive(Debug)]
 pub struct Scope {
@@ -154,7 +167,25 @@ pub(crate) fn in_no_reclaim() -> bool {
     count(MODES, MODE_BITS, NO_RECLAIM) > 0
 }
 
-/// The strictest mode in force.
+/// Whether this thread's allocations may not fail for the budget.
+pub(crate) fn in_no_fail() -> bool {
+    count(MODES, MODE_BITS, Mode::NoFail as u32) > 0
+}
+
+/// Makes an attempt that no budget refuses.
+pub(crate) fn forced<R>(attempt: impl FnOnce() -> R) -> R {
+    os::set_thread_word(MODES, os::thread_word(MODES) | FORCED);
+    let result = attempt();
+    os::set_thread_word(MODES, os::thread_word(MODES) & !FORCED);
+    result
+}
+
+/// Whether this thread is making one.
+pub(crate) fn is_forced() -> bool {
+    os::thread_word(MODES) & FORCED != 0
+}
+
+/// The strictest mode in force, which says what is tried.
 pub(crate) fn current() -> Option<Mode> {
     [Mode::NoWait, Mode::NoRetry, Mode::RetryMayFail]
         .into_iter()
@@ -175,12 +206,17 @@ mod tests {
     /// Seen to fail with a bit per scope in place of a counter.
     #[test]
     fn guards_nest_in_any_order() {
+        let firm = mode(Mode::NoFail);
+        assert!(current().is_none() && in_no_fail(), "everything is tried");
         let (outer, inner) = (no_reclaim(), no_reclaim());
         let strict = mode(Mode::NoWait);
         let lax = mode(Mode::RetryMayFail);
         drop(outer);
         assert!(in_no_reclaim());
         assert_eq!(current(), Some(Mode::NoWait), "the strictest");
+        assert!(in_no_fail(), "beside it");
+        drop(firm);
+        assert!(!in_no_fail());
         drop(strict);
         assert_eq!(current(), Some(Mode::RetryMayFail));
         drop((inner, lax));
@@ -220,7 +256,7 @@ mod tests {
         let shrinkers = counted(|| no_shrinker(3));
         let reclaims = counted(no_reclaim);
         let modes = counted(|| mode(Mode::NoWait));
-        assert_eq!((shrinkers, reclaims, modes), (255, 65_535, 65_535));
+        assert_eq!((shrinkers, reclaims, modes), (255, 4_095, 4_095));
         let refused = no_shrinker(3);
         drop(refused);
         assert_eq!(
@@ -232,6 +268,25 @@ mod tests {
         assert_eq!(ended(end_no_reclaim), reclaims);
         assert_eq!(ended(|| end_mode(Mode::NoWait)), modes);
         assert!(without() == 0 && !in_no_reclaim() && current().is_none());
+    }
+
+    /// Seen to fail with the bit one lower: a full counter had it.
+    #[test]
+    fn full_counters_force_nothing() {
+        let fill = |scope: fn() -> Scope| (0..5000).filter(|_| begin(scope())).count();
+        let filled = [
+            fill(no_reclaim),
+            fill(|| mode(Mode::NoWait)),
+            fill(|| mode(Mode::NoFail)),
+        ];
+        assert_eq!(filled, [4_095; 3]);
+        assert!(!is_forced() && forced(is_forced) && !is_forced());
+        assert!(in_no_reclaim() && in_no_fail() && current() == Some(Mode::NoWait));
+        let ended = |end: fn() -> bool| (0..5000).filter(|_| end()).count();
+        ended(end_no_reclaim);
+        ended(|| end_mode(Mode::NoWait));
+        assert_eq!(ended(|| end_mode(Mode::NoFail)), 4_095);
+        assert!(!in_no_reclaim() && !in_no_fail() && current().is_none());
     }
 
     #[test]

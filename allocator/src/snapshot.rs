@@ -140,6 +140,8 @@ impl ReclaimStats {
             waits: get(&COUNTERS.waits),
             last_chances: get(&COUNTERS.chances),
             moved: get(&COUNTERS.moved),
+            forced: get(&COUNTERS.forced),
+            bytes_forced: get(&COUNTERS.forced_bytes),
         }
     }
 }

@@ -121,6 +121,10 @@ pub struct ReclaimStats {
     pub last_chances: u64,
     /// Shrinkers moved to the reclaim thread for being late.
     pub moved: u64,
+    /// Allocations that were not allowed to fail ([`Mode::NoFail`](crate::Mode::NoFail)) and were served when all else had failed.
+    pub forced: u64,
+    /// Bytes that were charged beyond the budget for them; budgets of nodes do not count here.
+    pub bytes_forced: u64,
 }
 
 impl Stats {

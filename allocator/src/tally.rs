@@ -27,6 +27,8 @@ pub(crate) struct Counters {
     pub(crate) waits: AtomicU64,
     pub(crate) chances: AtomicU64,
     pub(crate) moved: AtomicU64,
+    pub(crate) forced: AtomicU64,
+    pub(crate) forced_bytes: AtomicU64,
 }
 
 pub(crate) static COUNTERS: Counters = Counters {
@@ -45,6 +47,8 @@ pub(crate) static COUNTERS: Counters = Counters {
     waits: AtomicU64::new(0),
     chances: AtomicU64::new(0),
     moved: AtomicU64::new(0),
+    forced: AtomicU64::new(0),
+    forced_bytes: AtomicU64::new(0),
 };
 
 /// Counts one more.

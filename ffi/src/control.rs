@@ -139,8 +139,9 @@ pub extern "C" fn ebb_reclaim(bytes: usize) -> usize {
 /// Switches the reports on standard error on, or with 0 off: they are on at first, unless the environment says
 /// `EBB_REPORTS=0`.
 ///
-/// One is written when an allocation fails although everything was tried, at most every ten seconds; another when a
-/// shrinker is moved to the reclaim thread; a third when a lock is seen to be a deadlock in waiting.
+/// One is written when an allocation fails although everything was tried, at most every ten seconds; another, at most every ten
+/// seconds, when one is charged beyond the budget because it may not fail (EBB_MODE_NO_FAIL); a third when a shrinker is moved
+/// to the reclaim thread; a fourth when a lock is seen to be a deadlock in waiting.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_set_reports(on: c_int) {
     ebb::set_reports(on != 0);

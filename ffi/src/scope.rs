@@ -13,6 +13,12 @@ pub const EBB_MODE_NO_RETRY: c_int = 2;
 /// `ebb_mode_begin`: an allocation that does not fit fails at once.
 pub const EBB_MODE_NO_WAIT: c_int = 3;
 
+/// `ebb_mode_begin`: everything is tried, and when that was in vain an allocation is charged beyond the budget, and beyond that
+/// of its node, however large it is: only the system can refuse it. For code that cannot go back, such as a library that exits
+/// on NULL. What is freed next makes up for the excess, and until then other allocations fail. Beside another mode, or after
+/// ebb_no_reclaim_begin(), no more is tried than that says, and then it is charged all the same.
+pub const EBB_MODE_NO_FAIL: c_int = 4;
+
 /// 0 or EINVAL.
 fn status(ok: bool) -> c_int {
     if ok { 0 } else { libc::EINVAL }
@@ -32,6 +38,7 @@ fn mode(number: c_int) -> Option<Mode> {
         EBB_MODE_RETRY_MAY_FAIL => Some(Mode::RetryMayFail),
         EBB_MODE_NO_RETRY => Some(Mode::NoRetry),
         EBB_MODE_NO_WAIT => Some(Mode::NoWait),
+        EBB_MODE_NO_FAIL => Some(Mode::NoFail),
         _ => None,
     }
 }
@@ -44,7 +51,7 @@ fn class(number: c_uint) -> Option<u8> {
 /// that holds what a shrinker wants, and for code that has to allocate to deal with an allocation that failed.
 ///
 /// This and the two below nest, with themselves and each other, and the strictest holds. Each begin that gave 0 has its end on
-/// the same thread. EAGAIN says that the scope was begun too often to be counted, 65,535 times (255 for one class of
+/// the same thread. EAGAIN says that the scope was begun too often to be counted, 4,095 times (255 for one class of
 /// shrinkers): the allocations behave as asked for, but this begin has no end of its own. Gives 0 or EAGAIN.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_no_reclaim_begin() -> c_int {

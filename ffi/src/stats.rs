@@ -55,6 +55,10 @@ pub struct EbbStats {
     pub last_chances: u64,
     /// Shrinkers moved to the reclaim thread for being late.
     pub moved: u64,
+    /// Allocations that were not allowed to fail (`EBB_MODE_NO_FAIL`) and were served when all else had failed.
+    pub forced: u64,
+    /// Bytes that were charged beyond the budget for them; budgets of nodes do not count here.
+    pub bytes_forced: u64,
 }
 
 /// The totals now, as C has them.
@@ -85,6 +89,8 @@ fn totals() -> EbbStats {
         waits: now.reclaim.waits,
         last_chances: now.reclaim.last_chances,
         moved: now.reclaim.moved,
+        forced: now.reclaim.forced,
+        bytes_forced: now.reclaim.bytes_forced,
     }
 }
 

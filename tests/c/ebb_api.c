@@ -284,12 +284,26 @@ static void scopes(void) {
     CHECK(ebb_no_shrinker_begin(7) == EAGAIN); /* and has no end */
     for (int i = 0; i < 255; i++) CHECK(ebb_no_shrinker_end(7) == 0);
     CHECK(ebb_no_shrinker_end(7) == EINVAL);
-    CHECK(ebb_mode_begin(0) == EINVAL && ebb_mode_end(4) == EINVAL);
+    CHECK(ebb_mode_begin(0) == EINVAL && ebb_mode_end(5) == EINVAL && ebb_mode_end(EBB_MODE_NO_FAIL) == EINVAL);
     CHECK(ebb_mode_begin(EBB_MODE_NO_RETRY) == 0 && ebb_mode_begin(EBB_MODE_RETRY_MAY_FAIL) == 0);
     void *block = ebb_malloc(2 << 20);
     CHECK(block && cache.scans > 0);
     ebb_free(block);
     CHECK(ebb_mode_end(EBB_MODE_NO_RETRY) == 0 && ebb_mode_end(EBB_MODE_RETRY_MAY_FAIL) == 0);
+    ebb_set_reports(0);
+    size_t budget = ebb_get_budget();
+    CHECK(ebb_malloc(2 * budget) == NULL && cache.used > 0);
+    CHECK(ebb_mode_begin(EBB_MODE_NO_FAIL) == 0);
+    block = ebb_malloc(2 * budget);
+    CHECK(block && cache.used == 0 && ebb_backed() > 2 * budget);
+    ebb_stats_t stats = {.size = sizeof stats};
+    CHECK(ebb_get_stats(&stats) == 0 && stats.forced == 1 && stats.bytes_forced == ebb_backed() - budget);
+    CHECK(ebb_mode_end(EBB_MODE_NO_FAIL) == 0);
+    CHECK(ebb_malloc(2 << 20) == NULL);
+    ebb_free(block);
+    ebb_purge();
+    CHECK(ebb_backed() <= budget);
+    ebb_set_reports(1);
     CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
     ebb_set_budget(0);
     while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
