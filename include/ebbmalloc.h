@@ -129,7 +129,7 @@
 #define EBB_MODE_NO_RETRY 2
 
 /**
- * `ebb_mode_begin`: an allocation that does not fit fails at once.
+ * `ebb_mode_begin`: an allocation that does not fit fails at once. It may have five eighths of the reserve.
  */
 #define EBB_MODE_NO_WAIT 3
 
@@ -884,8 +884,9 @@ size_t ebb_memory_limit(void)
 EBB_NOTHROW;
 
 /**
- * Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers. Unless set it is a
- * sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
+ * Sets the reserve: so many bytes of the budget are kept from ordinary allocations. Those made inside shrinkers may use all of
+ * it, as may those after ebb_no_reclaim_begin(); those under EBB_MODE_NO_WAIT five eighths. Unless set it is a sixty-fourth of
+ * the budget, at least 64 KiB and at most 4 MiB.
  */
 void ebb_set_reserve(size_t bytes)
 EBB_NOTHROW;

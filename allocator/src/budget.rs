@@ -4,8 +4,10 @@
 //! One figure, changed only when spans, mappings or bookkeeping change hands: never on the fast path.
 //!
 //! - An ordinary request may charge up to the budget less the *reserve*.
+//! - One that fails at once (`scope::Mode::NoWait`) may have five eighths of the reserve: nobody makes room for it.
 //! - Inside a reclaim (the thread's word names its `Request`) callbacks may charge up to the whole budget: the reserve
-//!   is what they live on. The request itself may not, when it retries. Nor need a thread that may not reclaim.
+//!   is what they live on, and three eighths of it are theirs alone. The request itself may not, when it retries. A thread that
+//!   may not reclaim (`scope::no_reclaim`) may: it may have to deal with a failure.
 //!   What they borrow is repaid first by what they give back.
 //! - The list of shrinkers itself, which cannot do without, may go over the budget by [`OVERDRAFT`] for each node.
 //! - A request that may not fail (`scope::Mode::NoFail`) may go over it, and over its node's, by as much as it needs. When
@@ -19,9 +21,9 @@
 //!   flight for it have a common credit of their own.
 
 use crate::account::{Account, Stake};
-use crate::limits::{self, excess, hard_limit, soft_limit};
+use crate::limits::{self, excess, hard_limit, no_wait_limit, soft_limit};
 use crate::request;
-use crate::scope;
+use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, add};
 use crate::topology;
 use crate::torture;
@@ -41,6 +43,7 @@ pub(crate) fn charge(bytes: usize) -> bool {
     let limit = match request {
         Some(request) if !request.is_retrying() => hard_limit(),
         None if scope::in_no_reclaim() => hard_limit(),
+        None if scope::current() == Some(Mode::NoWait) => no_wait_limit(),
         _ => soft_limit(),
     };
     let rest = bytes - spent;

@@ -32,8 +32,9 @@ pub fn budget() -> Option<usize> {
     limits::get()
 }
 
-/// Sets the part of the budget, in bytes, that only allocations made inside shrinkers may use. Unless set it is a
-/// sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
+/// Sets the part of the budget, in bytes, that ordinary allocations may not use. Those made inside shrinkers may use all of it,
+/// as may those under [`no_reclaim`](crate::no_reclaim); those under [`Mode::NoWait`](crate::Mode::NoWait) five eighths. Unless
+/// set it is a sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
 pub fn set_reserve(bytes: usize) {
     limits::set_reserve(bytes);
 }

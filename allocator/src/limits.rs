@@ -80,6 +80,12 @@ pub(crate) fn hard_limit() -> usize {
     get().unwrap_or(usize::MAX)
 }
 
+/// What a request may have that fails at once where it does not fit: five eighths of the reserve too, as in the kernel.
+pub(crate) fn no_wait_limit() -> usize {
+    let soft = soft_limit();
+    soft + (hard_limit() - soft) / 8 * 5
+}
+
 pub(crate) fn soft_limit() -> usize {
     get().map_or(usize::MAX, |budget| budget.saturating_sub(reserve()))
 }

@@ -40,7 +40,8 @@ pub enum Mode {
     /// One descent over the shrinkers, and no waiting: neither for other threads that are reclaiming nor for caches that
     /// run on the reclaim thread.
     NoRetry,
-    /// Nothing: the allocation fails at once.
+    /// Nothing: the allocation fails at once. So that it does not as soon as the budget is used up, which others reclaim for, it
+    /// may have five eighths of the [`reserve`](crate::reserve).
     NoWait,
 }
 

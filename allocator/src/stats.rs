@@ -13,7 +13,7 @@ pub struct Stats {
     pub backed: u64,
     /// The budget; 0 when there is none.
     pub budget: u64,
-    /// The part of the budget kept for allocations inside shrinkers.
+    /// The part of the budget that ordinary allocations may not use.
     pub reserve: u64,
     /// In blocks that the program holds, as their size classes, slices and pages count them.
     pub in_use: u64,

@@ -34,8 +34,9 @@ pub extern "C" fn ebb_memory_limit() -> usize {
     ebb::memory_limit()
 }
 
-/// Sets the reserve: so many bytes of the budget are kept for allocations made inside shrinkers. Unless set it is a
-/// sixty-fourth of the budget, at least 64 KiB and at most 4 MiB.
+/// Sets the reserve: so many bytes of the budget are kept from ordinary allocations. Those made inside shrinkers may use all of
+/// it, as may those after ebb_no_reclaim_begin(); those under EBB_MODE_NO_WAIT five eighths. Unless set it is a sixty-fourth of
+/// the budget, at least 64 KiB and at most 4 MiB.
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_set_reserve(bytes: usize) {
     ebb::set_reserve(bytes);

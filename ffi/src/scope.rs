@@ -10,7 +10,7 @@ use ebb::{CLASSES, Mode, Scope, raw};
 pub const EBB_MODE_RETRY_MAY_FAIL: c_int = 1;
 /// `ebb_mode_begin`: one descent over the shrinkers, and no waiting.
 pub const EBB_MODE_NO_RETRY: c_int = 2;
-/// `ebb_mode_begin`: an allocation that does not fit fails at once.
+/// `ebb_mode_begin`: an allocation that does not fit fails at once. It may have five eighths of the reserve.
 pub const EBB_MODE_NO_WAIT: c_int = 3;
 
 /// `ebb_mode_begin`: everything is tried, and when that was in vain an allocation is charged beyond the budget, and beyond that
