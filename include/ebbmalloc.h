@@ -411,7 +411,8 @@ typedef struct ebb_shrinker_ops_t {
    */
   void *context;
   /**
-   * What an object costs to make again: 2 is usual and what 0 stands for; `EBB_SEEKS_NONE` is nothing.
+   * What an object costs to make again: 2 is usual and what 0 stands for; `EBB_SEEKS_NONE` is nothing. Whoever knows better
+   * later says so by `ebb_shrinker_set_seeks`.
    */
   uint32_t seeks;
   /**
@@ -466,6 +467,14 @@ typedef struct ebb_shrinker_stats_t {
    * Its class.
    */
   uint32_t shrinker_class;
+  /**
+   * What an object costs to make again, as was said last; `EBB_SEEKS_NONE` for nothing.
+   */
+  uint32_t seeks;
+  /**
+   * 1 where it is called once per NUMA node.
+   */
+  uint32_t node_aware;
   /**
    * 1 where its callbacks run on the reclaim thread.
    */
@@ -1078,6 +1087,22 @@ EBB_NOTHROW;
  * one shrinker do not overlap.
  */
 int ebb_shrinker_retire(struct ebb_shrinker_t *shrinker)
+EBB_NOTHROW;
+
+/**
+ * Says anew what an object costs to make again, as `seeks` in `ebb_shrinker_ops_t`: 0 stands for 2, `EBB_SEEKS_NONE` for
+ * nothing. For a cache that measures it. Counts from the next visit on; work that was put off before stays as it is.
+ *
+ * Gives 0; or EINVAL after `ebb_shrinker_retire`. What is no cache is asked for no share, so for a last chance or a listener it
+ * makes no difference. May be called on any thread, also inside a callback of its own. NULL gives 0.
+ *
+ * # Safety
+ *
+ * `shrinker` is NULL or what a function that registers has written, and not unregistered. Does not overlap with
+ * `ebb_shrinker_retire` for it; nor with `ebb_shrinker_unregister`, but for a call inside a callback that this waits for.
+ */
+int ebb_shrinker_set_seeks(struct ebb_shrinker_t *shrinker,
+                           uint32_t seeks)
 EBB_NOTHROW;
 
 /**

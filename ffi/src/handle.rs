@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ebb::{RegisterError, Registration, Retirement, UnregisterError, raw};
 
-use crate::shrinker::EbbScanResult;
+use crate::shrinker::{EbbScanResult, seeks_from_c};
 
 /// What was registered: a shrinker, a last chance, or a listener to the pressure.
 pub struct EbbShrinker {
@@ -116,6 +116,31 @@ pub unsafe extern "C" fn ebb_shrinker_retire(shrinker: *mut EbbShrinker) -> c_in
     }
     // SAFETY: the caller's clause: a live handle.
     unsafe { advance(shrinker, libc::EBUSY, Handle::retire) }
+}
+
+/// Says anew what an object costs to make again, as `seeks` in `ebb_shrinker_ops_t`: 0 stands for 2, `EBB_SEEKS_NONE` for
+/// nothing. For a cache that measures it. Counts from the next visit on; work that was put off before stays as it is.
+///
+/// Gives 0; or EINVAL after `ebb_shrinker_retire`. What is no cache is asked for no share, so for a last chance or a listener it
+/// makes no difference. May be called on any thread, also inside a callback of its own. NULL gives 0.
+///
+/// # Safety
+///
+/// `shrinker` is NULL or what a function that registers has written, and not unregistered. Does not overlap with
+/// `ebb_shrinker_retire` for it; nor with `ebb_shrinker_unregister`, but for a call inside a callback that this waits for.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_set_seeks(shrinker: *mut EbbShrinker, seeks: u32) -> c_int {
+    // SAFETY: the caller's clause: NULL or a live handle. Who unregisters writes to it only when no callback runs.
+    let Some(handle) = (unsafe { shrinker.as_ref() }) else {
+        return 0;
+    };
+    match &handle.state {
+        Handle::Registered(registration) => {
+            registration.set_seeks(seeks_from_c(seeks));
+            0
+        }
+        Handle::Retired(_) => libc::EINVAL,
+    }
 }
 
 /// The number of the oldest shrinker of that name (its first 32 bytes); 0 when there is none, or for NULL.

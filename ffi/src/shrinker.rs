@@ -94,7 +94,8 @@ pub struct EbbShrinkerOps {
     pub scan: EbbScan,
     /// Handed to the callbacks.
     pub context: *mut c_void,
-    /// What an object costs to make again: 2 is usual and what 0 stands for; `EBB_SEEKS_NONE` is nothing.
+    /// What an object costs to make again: 2 is usual and what 0 stands for; `EBB_SEEKS_NONE` is nothing. Whoever knows better
+    /// later says so by `ebb_shrinker_set_seeks`.
     pub seeks: u32,
     /// `EBB_SHRINKER_...`, or 0. Others are refused.
     pub flags: u32,
@@ -173,6 +174,23 @@ impl Shrink for Callbacks {
     }
 }
 
+/// The seeks as Rust has them.
+pub(crate) fn seeks_from_c(seeks: u32) -> u32 {
+    match seeks {
+        0 => DEFAULT_SEEKS,
+        EBB_SEEKS_NONE => 0,
+        seeks => seeks,
+    }
+}
+
+/// The seeks as C has them.
+pub(crate) fn seeks_to_c(seeks: u32) -> u32 {
+    match seeks {
+        0 => EBB_SEEKS_NONE,
+        seeks => seeks,
+    }
+}
+
 /// The shrinker and its callbacks that `ops` describes; None where it describes none.
 ///
 /// # Safety
@@ -187,11 +205,6 @@ unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
     }
     // SAFETY: the caller's clause, and it is not NULL.
     let name = unsafe { CStr::from_ptr(ops.name) }.to_str().ok()?;
-    let seeks = match ops.seeks {
-        0 => DEFAULT_SEEKS,
-        EBB_SEEKS_NONE => 0,
-        seeks => seeks,
-    };
     let lane = match ops.flags & EBB_SHRINKER_ASYNC {
         0 => Lane::Sync,
         _ => Lane::Async,
@@ -201,7 +214,7 @@ unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
         us => Duration::from_micros(us),
     };
     let spec = Shrinker::new(name)
-        .seeks(seeks)
+        .seeks(seeks_from_c(ops.seeks))
         .batch(ops.batch)
         .node_aware(ops.flags & EBB_SHRINKER_NODE_AWARE != 0)
         .value(ops.value as u8)

@@ -4,6 +4,7 @@ use std::ffi::{c_char, c_int};
 
 use ebb::{Lane, ShrinkerStats};
 
+use crate::shrinker::seeks_to_c;
 use crate::stats::fill;
 
 /// Bytes of a name in `ebb_shrinker_stats_t`, with the NUL and some to spare.
@@ -23,6 +24,10 @@ pub struct EbbShrinkerStats {
     pub value: u32,
     /// Its class.
     pub shrinker_class: u32,
+    /// What an object costs to make again, as was said last; `EBB_SEEKS_NONE` for nothing.
+    pub seeks: u32,
+    /// 1 where it is called once per NUMA node.
+    pub node_aware: u32,
     /// 1 where its callbacks run on the reclaim thread.
     pub is_async: u32,
     /// 1 where it was moved there for being late.
@@ -82,6 +87,8 @@ fn figures(stats: &ShrinkerStats) -> EbbShrinkerStats {
         name,
         value: stats.value.into(),
         shrinker_class: stats.class.into(),
+        seeks: seeks_to_c(stats.seeks),
+        node_aware: stats.node_aware.into(),
         is_async: (stats.lane == Lane::Async).into(),
         moved: stats.moved.into(),
         quarantined: stats.quarantined.into(),

@@ -8,7 +8,7 @@ pub(crate) mod visit;
 
 use std::cell::UnsafeCell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr as Plain, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr as Plain, AtomicU32, AtomicU64, Ordering};
 
 use crate::counters::Counters;
 use crate::deferred::Deferred;
@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) value: u8,
     pub(crate) class: u8,
     pub(crate) lane: Lane,
+    /// At first: the record has those of now.
     pub(crate) seeks: u32,
     pub(crate) batch: usize,
     /// In nanoseconds.
@@ -55,6 +56,8 @@ pub(crate) struct Record {
     asynchronous: AtomicBool,
     /// A callback panicked: none is called any more.
     quarantined: AtomicBool,
+    /// What an object costs to make again, as far as its owner knows by now.
+    seeks: AtomicU32,
     settings: Settings,
     /// The record before; in limbo, the one below. Only for writers, under the lock; walkers never read it.
     pub(crate) prev: Plain<Record>,
@@ -89,6 +92,7 @@ impl Record {
             holder: Holder::new(),
             asynchronous: AtomicBool::new(settings.lane == Lane::Async),
             quarantined: AtomicBool::new(false),
+            seeks: AtomicU32::new(settings.seeks),
             calls: AtomicU64::new(0),
             lateness: Lateness::new(),
             cache: UnsafeCell::new(Some(cache)),
@@ -129,6 +133,16 @@ impl Record {
     /// The class it belongs to, as a mask of one bit.
     pub(crate) fn class_bit(&self) -> u8 {
         1 << self.settings.class
+    }
+
+    pub(crate) fn seeks(&self) -> u32 {
+        // Relaxed: a number that stands for itself; a visit that reads the old one has begun before.
+        self.seeks.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_seeks(&self, seeks: u32) {
+        // Relaxed: as above.
+        self.seeks.store(seeks, Ordering::Relaxed);
     }
 
     /// Where it runs now.
@@ -205,7 +219,7 @@ impl Record {
     pub(crate) fn stats(&self) -> ShrinkerStats {
         let deferred = self.deferred.iter().map(Deferred::get);
         let mut stats = ShrinkerStats {
-            seeks: self.settings.seeks,
+            seeks: self.seeks(),
             batch: self.settings.batch,
             node_aware: self.settings.node_aware,
             value: self.settings.value,

@@ -22,7 +22,7 @@ pub struct Registration {
 
 // SAFETY: it names a record, which may be read from any thread, and whose cache is `Send` should it be dropped there.
 unsafe impl Send for Registration {}
-// SAFETY: a shared registration only reads the record's counters.
+// SAFETY: a shared registration only reads the record's counters and stores one.
 unsafe impl Sync for Registration {}
 
 impl Registration {
@@ -52,6 +52,13 @@ impl Registration {
         mem::forget(self);
         // SAFETY: registered here, and given up by the registration.
         unsafe { Retirement::begin(list, chain, record) }
+    }
+
+    /// Says anew what an object costs to make again ([`Shrinker::seeks`](crate::Shrinker::seeks)): for a cache that measures it.
+    /// Counts from the next visit on, and may be said at any time, also inside a callback of its own. Work that was put off
+    /// before stays as it is. [`stats`](Self::stats) has what was said last.
+    pub fn set_seeks(&self, seeks: u32) {
+        self.record().set_seeks(seeks);
     }
 
     /// A snapshot of what the shrinker has done so far.

@@ -55,7 +55,8 @@ impl Shrinker {
     }
 
     /// What an object costs to make again: twice the seeks, half the pressure. 0 means that objects cost next to nothing:
-    /// half of the cache per walk, whatever the priority.
+    /// half of the cache per walk, whatever the priority. Whoever knows better later says so then
+    /// ([`Registration::set_seeks`]).
     pub fn seeks(mut self, seeks: u32) -> Self {
         self.settings.seeks = seeks;
         self

@@ -37,7 +37,7 @@ pub struct ShrinkerStats {
     pub(crate) name: Name,
     /// A number that no other shrinker of the list has or had.
     pub id: u64,
-    /// What an object costs to make again.
+    /// What an object costs to make again, as was said last.
     pub seeks: u32,
     /// Objects per `scan` call.
     pub batch: usize,

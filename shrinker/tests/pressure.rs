@@ -86,6 +86,34 @@ fn objects_that_cost_nothing_go_first() {
     }
 }
 
+/// What objects cost may be learnt while running: the next visit asks for the share of the new seeks. Seen to fail with the
+/// seeks of the beginning kept in the visit, and with those in the figures.
+#[test]
+fn seeks_may_be_learnt_while_running() {
+    const OBJECTS: usize = 1 << 20;
+    let cache = on_scan(OBJECTS, |_| Scan::Freed {
+        objects: 0,
+        bytes: 0,
+    });
+    let list = list();
+    let registration = patient("measured").register(list, cache).unwrap();
+    let asked = |priority| walk(list, priority).scanned;
+    // Whole batches, so that nothing is put off.
+    assert_eq!(asked(4), OBJECTS >> 3);
+    for (seeks, share) in [
+        (4, OBJECTS >> 4),
+        (8, OBJECTS >> 5),
+        (1, OBJECTS >> 2),
+        (0, OBJECTS / 2),
+        (2, OBJECTS >> 3),
+        (u32::MAX, 0),
+    ] {
+        registration.set_seeks(seeks);
+        assert_eq!(asked(4), share, "seeks {seeks}");
+        assert_eq!(registration.stats().seeks, seeks);
+    }
+}
+
 /// Seen to fail with one counter for all nodes: node 1 inherited node 0's work.
 #[test]
 fn deferred_work_is_kept_per_node_and_capped() {

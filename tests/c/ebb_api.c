@@ -210,6 +210,50 @@ static void shrinkers(void) {
     while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
 }
 
+static void fill(cache_t *cache) {
+    CHECK(ebb_mode_begin(EBB_MODE_NO_WAIT) == 0);
+    while (cache->used < cache->capacity && (cache->objects[cache->used] = ebb_malloc(cache->block))) cache->used++;
+    CHECK(ebb_mode_end(EBB_MODE_NO_WAIT) == 0);
+}
+
+/* The priority of the first scan. */
+static uint32_t first_priority;
+
+static int measured_scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
+    if (first_priority > 12) {
+        first_priority = control->priority;
+        CHECK(ebb_shrinker_set_seeks(((cache_t *)context)->shrinker, 77) == 0);
+    }
+    return scan(context, control, result);
+}
+
+/* What is nearly free goes at once, what is dear goes last, and the usual in between. */
+static void learnt_seeks(void) {
+    static void *objects[20000];
+    static const struct {
+        uint32_t set, said, gentlest, hardest;
+    } cases[] = {{1u << 30, 1u << 30, 0, 0}, {EBB_SEEKS_NONE, EBB_SEEKS_NONE, 12, 12}, {0, 2, 11, 1}};
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 0, 20000, 3000, 0, 0, NULL, objects};
+    ebb_shrinker_ops_t ops = {.name = "measured", .count = count, .scan = measured_scan, .context = &cache, .seeks = 5, .deadline_us = PATIENT};
+    CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+    uint64_t id = ebb_shrinker_find("measured");
+    ebb_shrinker_stats_t figures = {.size = sizeof figures};
+    CHECK(ebb_get_shrinker_stats(id, &figures) == 0 && figures.seeks == 5 && figures.node_aware == 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        fill(&cache);
+        ebb_purge();
+        CHECK(ebb_shrinker_set_seeks(cache.shrinker, cases[i].set) == 0);
+        CHECK(ebb_get_shrinker_stats(id, &figures) == 0 && figures.seeks == cases[i].said);
+        first_priority = 99;
+        CHECK(ebb_reclaim(1 << 20) > 0);
+        CHECK(first_priority <= cases[i].gentlest && first_priority >= cases[i].hardest);
+        CHECK(ebb_get_shrinker_stats(id, &figures) == 0 && figures.seeks == 77);
+    }
+    CHECK(ebb_shrinker_set_seeks(NULL, 2) == 0);
+    CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+    while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
+}
+
 static void bad_shrinkers(void) {
     ebb_shrinker_t *out = NULL;
     ebb_shrinker_ops_t good = {.name = "x", .count = count, .scan = scan, .seeks = EBB_SEEKS_NONE, .batch = 7};
@@ -242,12 +286,6 @@ static int blocking_scan(void *context, ebb_shrink_control_t *control, ebb_scan_
     result->objects = objects; /* the bytes are known from object_size */
     pthread_mutex_unlock(&cache->lock);
     return EBB_SCAN_FREED;
-}
-
-static void fill(cache_t *cache) {
-    CHECK(ebb_mode_begin(EBB_MODE_NO_WAIT) == 0);
-    while (cache->used < cache->capacity && (cache->objects[cache->used] = ebb_malloc(cache->block))) cache->used++;
-    CHECK(ebb_mode_end(EBB_MODE_NO_WAIT) == 0);
 }
 
 static void asynchronous(void) {
@@ -325,7 +363,7 @@ static void last_chances(void) {
     void *hidden = ebb_malloc(10 << 20);
     CHECK(ebb_last_chance_register(NULL, give, &hidden, &chance) == EINVAL);
     CHECK(ebb_last_chance_register("hidden", NULL, &hidden, &chance) == EINVAL && chance == NULL);
-    CHECK(ebb_last_chance_register("hidden", give, &hidden, &chance) == 0);
+    CHECK(ebb_last_chance_register("hidden", give, &hidden, &chance) == 0 && ebb_shrinker_set_seeks(chance, 9) == 0);
     void *block = ebb_malloc(10 << 20);
     CHECK(block && hidden == NULL);
     ebb_set_reports(0);
@@ -342,7 +380,7 @@ static int retiring_scan(void *context, ebb_shrink_control_t *control, ebb_scan_
     (void)control, (void)result;
     cache->scans++;
     CHECK(ebb_shrinker_retire(cache->shrinker) == EBUSY && ebb_shrinker_retire(cache->shrinker) == EBUSY);
-    CHECK(ebb_shrinker_unregister(cache->shrinker) == EDEADLK);
+    CHECK(ebb_shrinker_unregister(cache->shrinker) == EDEADLK && ebb_shrinker_set_seeks(cache->shrinker, 2) == EINVAL);
     return EBB_SCAN_STOP;
 }
 
@@ -403,6 +441,7 @@ int main(void) {
     statistics();
     nodes();
     shrinkers();
+    learnt_seeks();
     bad_shrinkers();
     asynchronous();
     scopes();

@@ -101,6 +101,7 @@ static void (*const calls[])(Hand &) = {
     [](Hand &) { ebb_purge(); },
     [](Hand &) { ebb_reclaim(hidden(1000)); },
     [](Hand &) { ebb_shrinker_stats_t stats; stats.size = sizeof stats; ebb_get_shrinker_stats(ebb_shrinker_next(0), &stats); },
+    [](Hand &hand) { CHECK(ebb_shrinker_set_seeks(hand.shrinker, 3) == 0); },
     [](Hand &) { CHECK(ebb_backed() > 0 && ebb_get_budget() > 0 && ebb_get_reserve() > 0); },
     [](Hand &) { ebb_stats_t stats; stats.size = sizeof stats; CHECK(ebb_get_stats(&stats) == 0); },
     [](Hand &) { char text[100]; CHECK(ebb_write_stats(text, sizeof text, EBB_STATS_TEXT) > 100); },

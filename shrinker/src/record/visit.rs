@@ -76,7 +76,7 @@ impl<'a> Call<'a> {
     pub(crate) fn work(&self, counted: Option<Count>, until: u64) -> Work<'a> {
         self.count_call();
         let pressure = Pressure {
-            seeks: self.record.settings.seeks,
+            seeks: self.record.seeks(),
             batch: self.record.settings.batch,
             node: self.node,
             priority: self.walk.priority,
