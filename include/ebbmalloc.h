@@ -63,7 +63,7 @@
 #define EBB_COUNT_UNKNOWN 1
 
 /**
- * `count` answers: so many objects as were written to `*objects` could be freed.
+ * `count` answers: so many objects as `*result` says could be freed.
  */
 #define EBB_COUNT_OBJECTS 2
 
@@ -358,11 +358,26 @@ typedef struct ebb_shrink_control_t {
 } ebb_shrink_control_t;
 
 /**
- * How many objects could be freed, about. Must be quick. Answers `EBB_COUNT_...`.
+ * What `count` found.
+ */
+typedef struct ebb_count_result_t {
+  /**
+   * Objects that could be freed. Comes set to 0.
+   */
+  size_t objects;
+  /**
+   * How many bytes one of them has, about, or 0 when the cache does not know. Comes set to `object_size` of
+   * `ebb_shrinker_ops_t`: a cache whose objects vary says what those are that it has now.
+   */
+  size_t object_size;
+} ebb_count_result_t;
+
+/**
+ * Says how many objects could be freed, about, and perhaps how large they are. Must be quick. Answers `EBB_COUNT_...`.
  */
 typedef int (*ebb_count_fn)(void *context,
                             const struct ebb_shrink_control_t *control,
-                            size_t *objects);
+                            struct ebb_count_result_t *result);
 
 /**
  * What `scan` freed.
@@ -373,7 +388,7 @@ typedef struct ebb_scan_result_t {
    */
   size_t objects;
   /**
-   * Bytes freed, or 0 when the cache does not know. Comes set to 0.
+   * Bytes freed, or 0 when the cache does not know: then the size that `count` said is taken. Comes set to 0.
    */
   size_t bytes;
 } ebb_scan_result_t;
@@ -424,7 +439,8 @@ typedef struct ebb_shrinker_ops_t {
    */
   size_t batch;
   /**
-   * How many bytes an object has, about; 0 when that is not known. Caches share the pressure by bytes.
+   * How many bytes an object has, about, unless `count` says so each time; 0 when that is not known. Caches share the
+   * pressure by bytes.
    */
   size_t object_size;
   /**

@@ -14,7 +14,7 @@ use crate::handle::{EbbShrinker, hand_out};
 pub const EBB_COUNT_EMPTY: c_int = 0;
 /// `count` answers: cannot tell now, a lock is held. The cache is passed over this time.
 pub const EBB_COUNT_UNKNOWN: c_int = 1;
-/// `count` answers: so many objects as were written to `*objects` could be freed.
+/// `count` answers: so many objects as `*result` says could be freed.
 pub const EBB_COUNT_OBJECTS: c_int = 2;
 
 /// `scan` answers: it looked at objects and freed those that `*result` says, perhaps none.
@@ -49,22 +49,33 @@ pub struct EbbShrinkControl {
     pub time_left_ns: u64,
 }
 
+/// What `count` found.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct EbbCountResult {
+    /// Objects that could be freed. Comes set to 0.
+    pub objects: usize,
+    /// How many bytes one of them has, about, or 0 when the cache does not know. Comes set to `object_size` of
+    /// `ebb_shrinker_ops_t`: a cache whose objects vary says what those are that it has now.
+    pub object_size: usize,
+}
+
 /// What `scan` freed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct EbbScanResult {
     /// Objects freed. Comes set to 0.
     pub objects: usize,
-    /// Bytes freed, or 0 when the cache does not know. Comes set to 0.
+    /// Bytes freed, or 0 when the cache does not know: then the size that `count` said is taken. Comes set to 0.
     pub bytes: usize,
 }
 
-/// How many objects could be freed, about. Must be quick. Answers `EBB_COUNT_...`.
+/// Says how many objects could be freed, about, and perhaps how large they are. Must be quick. Answers `EBB_COUNT_...`.
 pub type EbbCount = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
         control: *const EbbShrinkControl,
-        objects: *mut usize,
+        result: *mut EbbCountResult,
     ) -> c_int,
 >;
 
@@ -101,7 +112,8 @@ pub struct EbbShrinkerOps {
     pub flags: u32,
     /// How many objects one `scan` is asked for at most; 0 stands for 128.
     pub batch: usize,
-    /// How many bytes an object has, about; 0 when that is not known. Caches share the pressure by bytes.
+    /// How many bytes an object has, about, unless `count` says so each time; 0 when that is not known. Caches share the
+    /// pressure by bytes.
     pub object_size: usize,
     /// How dear the content is, from 1 to 8; 0 stands for 4. Lower ones are asked first.
     pub value: u32,
@@ -143,10 +155,13 @@ impl Shrink for Callbacks {
         let Some(count) = self.count else {
             return Count::Unknown;
         };
-        let mut objects = 0;
+        let mut result = EbbCountResult {
+            objects: 0,
+            object_size: self.object_size,
+        };
         // SAFETY: the promise made at registration; both pointers are good for the call.
-        match unsafe { count(self.context, &to_c(control), &mut objects) } {
-            EBB_COUNT_OBJECTS => Count::of(objects).each(self.object_size),
+        match unsafe { count(self.context, &to_c(control), &mut result) } {
+            EBB_COUNT_OBJECTS => Count::of(result.objects).each(result.object_size),
             EBB_COUNT_EMPTY => Count::Empty,
             _ => Count::Unknown,
         }

@@ -11,8 +11,8 @@
 
 static sem_t go, done;
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
-    (void)control, (void)objects;
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
+    (void)control, (void)result;
     __atomic_fetch_add((size_t *)context, 1, __ATOMIC_RELAXED);
     return EBB_COUNT_EMPTY;
 }

@@ -95,9 +95,9 @@ typedef struct {
 
 static pages_t pages = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
     (void)context, (void)control;
-    *objects = pages.used;
+    result->objects = pages.used;
     return EBB_COUNT_OBJECTS;
 }
 

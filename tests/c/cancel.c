@@ -14,10 +14,10 @@ static size_t used, scans;
 static int waits; /* whether `scan` says that it is there, and waits until the thread was cancelled */
 static sem_t inside, cancelled;
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
     (void)context, (void)control;
     if (pthread_mutex_trylock(&lock) != 0) return EBB_COUNT_UNKNOWN;
-    *objects = used;
+    result->objects = used;
     pthread_mutex_unlock(&lock);
     return EBB_COUNT_OBJECTS;
 }

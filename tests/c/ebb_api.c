@@ -142,10 +142,10 @@ typedef struct {
     void **objects;
 } cache_t;
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
     cache_t *cache = context;
     CHECK(control->priority <= 12 && control->node == 0);
-    *objects = cache->used;
+    result->objects = cache->used;
     return cache->used > 0 ? EBB_COUNT_OBJECTS : EBB_COUNT_EMPTY;
 }
 
@@ -227,7 +227,8 @@ static int measured_scan(void *context, ebb_shrink_control_t *control, ebb_scan_
     return scan(context, control, result);
 }
 
-/* What is nearly free goes at once, what is dear goes last, and the usual in between. */
+/* What is nearly free goes at once, what is dear goes last, and the usual in between. Seen to fail with the number handed on as
+ * C has it. */
 static void learnt_seeks(void) {
     static void *objects[20000];
     static const struct {
@@ -251,6 +252,62 @@ static void learnt_seeks(void) {
     }
     CHECK(ebb_shrinker_set_seeks(NULL, 2) == 0);
     CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+    while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
+}
+
+/* What a cache says of its objects, and how many it was asked for at most. */
+static size_t said_size, largest;
+
+static int varying_count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
+    CHECK(result->objects == 0 && result->object_size == 4096);
+    if (said_size != 4096) result->object_size = said_size;
+    return count(context, control, result);
+}
+
+static int claiming_scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
+    (void)context;
+    if (control->to_scan > largest) largest = control->to_scan;
+    result->objects = control->to_scan;
+    return EBB_SCAN_FREED;
+}
+
+/* Objects are asked for by the size that `count` says, or else that of the registration: 256 KiB at once. Seen to fail, as the
+ * next one, with that of the registration always. */
+static void sizes_by_count(void) {
+    static const struct {
+        size_t said, at_once;
+    } cases[] = {{4096, 64}, {64 << 10, 4}, {16, 100}, {0, 100}, {1 << 20, 1}};
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 1000, 1000, 1, 0, 0, NULL, NULL};
+    ebb_shrinker_ops_t ops = {.name = "varying", .count = varying_count, .scan = claiming_scan, .context = &cache, .object_size = 4096,
+                              .deadline_us = PATIENT};
+    CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+    uint64_t id = ebb_shrinker_find("varying");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        ebb_scan_result_t freed;
+        said_size = cases[i].said, largest = 0;
+        CHECK(ebb_shrinker_scan(id, 0, 100, &freed) == 0 && largest == cases[i].at_once);
+        CHECK(freed.objects == 100 && freed.bytes == 100 * cases[i].said);
+    }
+    CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+}
+
+/* The same objects are asked for earlier when they are said to be large. */
+static void pressure_by_count(void) {
+    static void *objects[20000];
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 0, 20000, 3000, 0, 0, NULL, objects};
+    ebb_shrinker_ops_t ops = {.name = "varying", .count = varying_count, .scan = measured_scan, .context = &cache, .object_size = 4096,
+                              .deadline_us = PATIENT};
+    uint32_t first[2];
+    for (int large = 0; large < 2; large++) {
+        fill(&cache);
+        ebb_purge();
+        said_size = large ? 64 << 10 : 16, first_priority = 99;
+        CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+        CHECK(ebb_reclaim(1 << 20) > 0);
+        first[large] = first_priority;
+        CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+    }
+    CHECK(first[1] == 12 && first[0] < 12);
     while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
 }
 
@@ -442,6 +499,8 @@ int main(void) {
     nodes();
     shrinkers();
     learnt_seeks();
+    pressure_by_count();
+    sizes_by_count();
     bad_shrinkers();
     asynchronous();
     scopes();

@@ -14,8 +14,8 @@ int main() {
     ebb_shrinker_ops_t ops{};
     ops.name = "strings";
     ops.context = &cache;
-    ops.count = [](void *context, const ebb_shrink_control_t *, std::size_t *objects) {
-        *objects = static_cast<Cache *>(context)->size();
+    ops.count = [](void *context, const ebb_shrink_control_t *, ebb_count_result_t *result) {
+        result->objects = static_cast<Cache *>(context)->size();
         return EBB_COUNT_OBJECTS;
     };
     ops.scan = [](void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {

@@ -43,7 +43,7 @@ static void leave_moved(Hand &hand, void *old, void *moved) {
 }
 
 // A cache that never has anything.
-static int count(void *, const ebb_shrink_control_t *, std::size_t *) { return EBB_COUNT_EMPTY; }
+static int count(void *, const ebb_shrink_control_t *, ebb_count_result_t *) { return EBB_COUNT_EMPTY; }
 static int scan(void *, ebb_shrink_control_t *, ebb_scan_result_t *) { return EBB_SCAN_STOP; }
 
 static ebb_shrinker_t *add() {
@@ -154,10 +154,10 @@ static void clear(const Hand &hand) {
 static std::mutex lock;
 static std::deque<void *> *cache;
 
-static int count_cache(void *, const ebb_shrink_control_t *, std::size_t *objects) {
+static int count_cache(void *, const ebb_shrink_control_t *, ebb_count_result_t *result) {
     std::unique_lock<std::mutex> held(lock, std::try_to_lock);
     if (!held) return EBB_COUNT_UNKNOWN;
-    *objects = cache->size();
+    result->objects = cache->size();
     return EBB_COUNT_OBJECTS;
 }
 

@@ -25,10 +25,9 @@ static void unlock(struct cache *cache) {
     pthread_mutex_unlock(&cache->mutex);
 }
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
     struct cache *cache = context;
-    (void)control;
-    *objects = 0;
+    (void)control, (void)result;
     cache->calls++;
     if (cache->waits) {
         lock(cache);

@@ -14,13 +14,13 @@ static size_t used;
 static ebb_shrinker_t *shrinker;
 static atomic_size_t calls;
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
     (void)context, (void)control;
     calls++;
     struct timespec moment = {.tv_nsec = 50000};
     nanosleep(&moment, NULL); /* so that threads are mostly in here: it must not be unloaded meanwhile */
     if (pthread_mutex_trylock(&lock) != 0) return EBB_COUNT_UNKNOWN;
-    *objects = used;
+    result->objects = used;
     pthread_mutex_unlock(&lock);
     return EBB_COUNT_OBJECTS;
 }

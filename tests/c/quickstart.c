@@ -7,10 +7,10 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *pages[100000]; /* the cache: it only ever grows ... */
 static size_t used;
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
     (void)context, (void)control;
     if (pthread_mutex_trylock(&lock) != 0) return EBB_COUNT_UNKNOWN;
-    *objects = used;
+    result->objects = used;
     pthread_mutex_unlock(&lock);
     return EBB_COUNT_OBJECTS;
 }

@@ -24,13 +24,14 @@ const SOURCES: [&str; 15] = [
 ];
 
 /// What C calls the Rust types.
-const NAMES: [(&str, &str); 18] = [
+const NAMES: [(&str, &str); 19] = [
     ("EbbStats", "ebb_stats_t"),
     ("EbbNodeStats", "ebb_node_stats_t"),
     ("EbbShrinker", "ebb_shrinker_t"),
     ("EbbShrinkerOps", "ebb_shrinker_ops_t"),
     ("EbbShrinkControl", "ebb_shrink_control_t"),
     ("EbbShrinkerStats", "ebb_shrinker_stats_t"),
+    ("EbbCountResult", "ebb_count_result_t"),
     ("EbbScanResult", "ebb_scan_result_t"),
     ("EbbCount", "ebb_count_fn"),
     ("EbbScan", "ebb_scan_fn"),
