@@ -20,25 +20,25 @@ use ebb_benches::Random;
 use ebbmalloc::{SlabBox, SlabCache};
 
 /// Bytes of objects in the cache.
-const BYTES: usize = 64 << 20;
+pub(crate) const BYTES: usize = 64 << 20;
 
 /// Objects that a shrinker is asked for at once.
-const BATCH: usize = 128;
+pub(crate) const BATCH: usize = 128;
 
 /// An object.
-struct Entry<const N: usize> {
+pub(crate) struct Entry<const N: usize> {
     key: usize,
     _body: [u8; N],
 }
 
 /// A cache by keys, in the order of their use.
-struct Cache<const N: usize> {
-    slabs: SlabCache<Entry<N>>,
-    entries: Vec<Option<SlabBox<Entry<N>>>>,
+pub(crate) struct Cache<const N: usize> {
+    pub(crate) slabs: SlabCache<Entry<N>>,
+    pub(crate) entries: Vec<Option<SlabBox<Entry<N>>>>,
     /// The next older and the next younger one of each key; the last place has the youngest and the oldest of all.
     older: Vec<usize>,
     younger: Vec<usize>,
-    len: usize,
+    pub(crate) len: usize,
     moves: usize,
 }
 
@@ -68,7 +68,7 @@ impl<const N: usize> Cache<N> {
         self.older[ends] = key;
     }
 
-    fn evict(&mut self, key: usize) {
+    pub(crate) fn evict(&mut self, key: usize) {
         self.unlink(key);
         self.entries[key] = None;
         self.len -= 1;
@@ -105,7 +105,11 @@ impl<const N: usize> Cache<N> {
         })
     }
 
-    fn evict_slabs(&mut self, batch: usize) {
+    pub(crate) fn evict_lru(&mut self, batch: usize) {
+        (0..batch).for_each(|_| self.evict_oldest());
+    }
+
+    pub(crate) fn evict_slabs(&mut self, batch: usize) {
         let mut keys = Vec::new();
         for slab in self.sparsest() {
             keys.extend(slab);
@@ -116,8 +120,8 @@ impl<const N: usize> Cache<N> {
         keys.into_iter().for_each(|key| self.evict(key));
     }
 
-    fn evict_and_move(&mut self, batch: usize) {
-        (0..batch).for_each(|_| self.evict_oldest());
+    pub(crate) fn evict_and_move(&mut self, batch: usize) {
+        self.evict_lru(batch);
         // There are so many new holes, at most.
         let mut keys = Vec::new();
         for slab in self.sparsest() {
@@ -148,10 +152,10 @@ impl<const N: usize> Cache<N> {
 }
 
 /// Keys by Zipf's law: the key on the n-th place is asked for in proportion to 1/n.
-struct Zipf(Vec<f64>);
+pub(crate) struct Zipf(Vec<f64>);
 
 impl Zipf {
-    fn new(keys: usize) -> Self {
+    pub(crate) fn new(keys: usize) -> Self {
         let mut sum = 0.0;
         let sums = (1..=keys).map(|place| {
             sum += 1.0 / place as f64;
@@ -177,10 +181,10 @@ impl Zipf {
     }
 }
 
-type Evict<const N: usize> = fn(&mut Cache<N>, usize);
+pub(crate) type Evict<const N: usize> = fn(&mut Cache<N>, usize);
 
 /// A cache that is full.
-fn filled<const N: usize>(zipf: &Zipf, at_random: bool) -> Option<Cache<N>> {
+pub(crate) fn filled<const N: usize>(zipf: &Zipf, at_random: bool) -> Option<Cache<N>> {
     let keys = zipf.0.len();
     let mut cache = Cache::<N>::new(keys)?;
     let mut random = Random::new(6);
@@ -232,9 +236,7 @@ fn size<const N: usize>() {
     let (size, objects) = (size_of::<Entry<N>>(), BYTES / size_of::<Entry<N>>());
     let zipf = Zipf::new(objects * 2);
     let ways: [(&str, Evict<N>); 3] = [
-        ("LRU", |cache, batch| {
-            (0..batch).for_each(|_| cache.evict_oldest());
-        }),
+        ("LRU", Cache::evict_lru),
         ("whole slabs", Cache::evict_slabs),
         ("LRU, then moves", Cache::evict_and_move),
     ];

@@ -7,8 +7,11 @@
 
 mod cases;
 mod crowds;
+mod curve;
 mod eviction;
 mod lists;
+mod piles;
+mod requests;
 mod waits;
 
 use std::thread;
@@ -18,6 +21,9 @@ use ebb_benches::bench_arguments;
 use ebb_shrinker::{Count, Scan, Shrink, ShrinkControl};
 
 use crate::crowds::{CHURNERS, churn, walks};
+
+/// Cases of B7 on the allocator, unless said.
+const CASES: usize = 20_000;
 
 /// A cache whose `count` takes so long, and that has nothing to free.
 pub(crate) struct Sleeper(pub(crate) Duration);
@@ -97,10 +103,16 @@ fn main() {
     }
     if wanted("B6") {
         eviction::run();
+        curve::run();
     }
     if wanted("B7") {
         cases::run(1_000_000);
+        requests::run(0..CASES);
     }
+    names
+        .iter()
+        .filter_map(|word| requests::named(word))
+        .for_each(requests::run);
     if wanted("B8") {
         waits::starvation(time);
     }
