@@ -1,10 +1,12 @@
 /* Frees what must not be freed, in the way its arguments say. The allocator ends the process. What it should name is
  * written to standard output before. */
+#define _GNU_SOURCE
 #include "check.h"
 
 #include <inttypes.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -20,6 +22,14 @@ static void *bad(uintptr_t pointer) {
 }
 
 static void free_bad(uintptr_t pointer) { free(bad(pointer)); }
+
+/* From now on on this CPU: a second free is seen at once only where the first one was made. */
+static void stay(void) {
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    CHECK(sched_setaffinity(0, sizeof here, &here) == 0);
+}
 
 static void *free_it(void *block) {
     free(block);
@@ -72,7 +82,7 @@ static void misuse(const char *kind, size_t size, size_t alignment) {
     void *block = alignment == 0 ? malloc(size) : aligned_alloc(alignment, size);
     CHECK(block != NULL);
     address = (uintptr_t)block;
-    if (strcmp(kind, "twice") == 0) free(block), free_bad(address);
+    if (strcmp(kind, "twice") == 0) stay(), free(block), free_bad(address);
     if (strcmp(kind, "realloc-free") == 0) free(block), address += (uintptr_t)realloc(bad(address), 100);
     if (strcmp(kind, "size-free") == 0) free(block), address += malloc_usable_size(bad(address));
     if (strcmp(kind, "inside") == 0) free_bad(address + 16);
