@@ -109,14 +109,17 @@ pub(crate) fn release_on(account: &Account, bytes: usize, more: usize) {
     release(bytes + more);
 }
 
-/// Charges `bytes` to a node alone, unless that would exceed its limit. How much of it the request paid from its credit.
+/// Charges `bytes` to a node alone, unless that would exceed its limit. How much of it the request paid from its credit. The
+/// bookkeeping of the list of shrinkers may exceed it, as far as the process's budget allows.
 #[must_use]
 pub(crate) fn charge_node(account: &Account, bytes: usize) -> Option<usize> {
     let retrying = request::current().is_some_and(|request| request.is_retrying());
     let stake = if retrying { stake(account) } else { None };
-    account
-        .charge(bytes, stake, retrying)
-        .or_else(|| scope::is_forced().then(|| account.charge_always(bytes, stake)))
+    let paid = account.charge(bytes, stake, retrying);
+    paid.or_else(|| {
+        let always = scope::is_forced() || ebb_shrinker::thread_must_not_fail();
+        always.then(|| account.charge_always(bytes, stake))
+    })
 }
 
 /// Takes back what was just charged to a node alone, and `paid` so far: nothing was freed.

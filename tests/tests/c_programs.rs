@@ -155,6 +155,17 @@ fn a_walk_has_what_it_needs() {
     works("addresses.c", &[]);
 }
 
+/// Seen to fail ("failed to register TLS destructor: out of memory", an abort) with a node's budget not exceeded for such
+/// threads.
+#[test]
+fn a_crowd_gets_null_where_nothing_is_left() {
+    let program = compile("crowd.c", Link::Shared, &[]);
+    for mode in MODES {
+        let output = run(&program, &["nodes", "100"], &[mode]);
+        assert_ok(&format!("crowd.c nodes {mode:?}"), &output);
+    }
+}
+
 /// Ends by SIGABRT with one line on standard error, in all modes. The line names what the program announced.
 fn aborts(program: &Path, arguments: &[&str], says: &str) {
     for mode in MODES {
