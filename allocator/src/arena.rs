@@ -108,10 +108,7 @@ impl Arena {
             return None;
         }
         let mut units = self.units.lock();
-        if !units.relent() {
-            return None;
-        }
-        let (unit, run) = units.find_room(slices, grain)?;
+        let (unit, run) = units.find_withheld(slices, grain)?;
         self.take(&mut units, unit, run)
     }
 

@@ -88,3 +88,41 @@ fn who_grows_second_adds_nothing() {
     }
     assert!(units() > before);
 }
+
+/// What is withheld is nobody's but theirs who must not fail, also when they have used and given back some of it; and it is
+/// seen by whoever changes all units. Seen to fail with `relist` moving such units, and with `each` passing over
+/// them.
+#[test]
+fn what_is_withheld_stays_apart() {
+    static ARENA: Arena = Arena::new();
+    let mut spans = vec![ARENA.alloc(1, 1, 0).unwrap()];
+    let count = || {
+        let mut count = 0;
+        ARENA.lock().lock().each(|_| count += 1);
+        count
+    };
+    let all = count();
+    ARENA.withhold(0);
+    assert_eq!(count(), all);
+
+    let mut units = ARENA.lock().lock();
+    let (unit, run) = units.find_withheld(1, 1).unwrap();
+    units.get(unit).free &= !run;
+    units.relist(unit);
+    let fullest = units.find_withheld(1, 1).unwrap();
+    assert_eq!(fullest, (unit, run << 1));
+    units.get(unit).free |= run;
+    units.relist(unit);
+    let mut withheld = vec![];
+    while let Some((unit, run)) = units.find_withheld(UNIT_SLICES, 1) {
+        units.get(unit).free &= !run;
+        withheld.push(units.get(unit).start);
+    }
+    drop(units);
+    assert_eq!(withheld.len(), 4);
+    for _ in 1..all - withheld.len() {
+        spans.push(ARENA.alloc(UNIT_SLICES, 1, 0).unwrap());
+    }
+    assert_eq!(count(), all);
+    assert!(spans.iter().all(|span| !withheld.contains(&span.start)));
+}

@@ -3,6 +3,9 @@
 //! A unit is in one of 130 lists: by its longest run of free slices (0 to 64), and by whether any free slice is still
 //! committed (*warm*) or none is (*cold*). A run is taken from the fullest warm unit that has it, then from the fullest
 //! cold one: first what is paid for, and so that whole units come free.
+//!
+//! A few units are in a list apart once a cache is registered: address space withheld for who must not fail when the system has
+//! no more. They stay there: were what is left of one anybody's, threads that take all they can get would use it up.
 
 use core::ptr::NonNull;
 
@@ -13,20 +16,20 @@ use crate::span_map::{self, Pages, Unit};
 /// All slices of a unit.
 pub(crate) const ALL: u64 = u64::MAX;
 
-/// How many units are withheld. Threads that walk the list of shrinkers for the first time need a few blocks, seldom; what is left
-/// of a unit then is anybody's.
+/// How many units are withheld.
 const WITHHELD: usize = 4;
 
 /// Lists per temperature: runs of 0 to 64.
 const RUNS: usize = UNIT_SLICES + 1;
 
+/// The list of those that are withheld, whatever they have free.
+const APART: usize = 2 * RUNS;
+
 /// The lists of units. Whoever holds the lock has all units for himself.
 pub(crate) struct Units {
-    lists: [List<Unit>; 2 * RUNS],
+    lists: [List<Unit>; 2 * RUNS + 1],
     /// A bit per list that is not empty, of the cold ones and of the warm ones.
     present: [u128; 2],
-    /// In no list: address space for who must not fail when the system has no more.
-    withheld: [Option<NonNull<Unit>>; WITHHELD],
 }
 
 // SAFETY: the pointers are to units, which are never freed, and reached only through `&mut Units`.
@@ -35,9 +38,8 @@ unsafe impl Send for Units {}
 impl Units {
     pub(crate) const fn new() -> Self {
         Self {
-            lists: [const { List::new() }; 2 * RUNS],
+            lists: [const { List::new() }; 2 * RUNS + 1],
             present: [0; 2],
-            withheld: [None; WITHHELD],
         }
     }
 
@@ -61,38 +63,45 @@ impl Units {
             list: UNIT_SLICES as u32,
             pages,
         };
-        self.push_pristine(unit);
-    }
-
-    /// Puts a unit that is in no list, and of which nothing is used or committed, where it belongs.
-    fn push_pristine(&mut self, unit: NonNull<Unit>) {
         // SAFETY: in no list; reached through `self` alone.
         unsafe { self.lists[UNIT_SLICES].push(unit) };
         self.present[0] |= 1 << UNIT_SLICES;
     }
 
-    /// Withholds units of which nothing is used or committed, until there are enough. Whether there are.
+    /// Withholds units of which nothing is used or committed, until there are enough that are wholly free. Whether there are.
     pub(crate) fn withhold(&mut self) -> bool {
-        for index in 0..WITHHELD {
-            if self.withheld[index].is_none() {
-                let Some(unit) = self.lists[UNIT_SLICES].first() else {
-                    return false;
-                };
-                // SAFETY: the first of that list; reached through `self` alone.
-                unsafe { self.lists[UNIT_SLICES].remove(unit) };
-                if self.lists[UNIT_SLICES].is_empty() {
-                    self.present[0] &= !(1 << UNIT_SLICES);
-                }
-                self.withheld[index] = Some(unit);
-            }
+        let mut free = 0;
+        self.lists[APART].each(|unit| free += usize::from(unit.free == ALL));
+        while free < WITHHELD {
+            let Some(unit) = self.lists[UNIT_SLICES].first() else {
+                return false;
+            };
+            self.move_to(unit, APART);
+            free += 1;
         }
         true
     }
 
-    /// Gives one of the units that are withheld to all. Whether there was one.
-    pub(crate) fn relent(&mut self) -> bool {
-        let unit = self.withheld.iter_mut().find_map(Option::take);
-        unit.inspect(|unit| self.push_pristine(*unit)).is_some()
+    /// A free run of `slices` that begins at a multiple of `grain` slices in what is withheld, as [`find_room`](Self::find_room).
+    pub(crate) fn find_withheld(
+        &mut self,
+        slices: usize,
+        grain: usize,
+    ) -> Option<(NonNull<Unit>, u64)> {
+        let room = slices + grain - 1;
+        let mut least = usize::MAX;
+        let mut found = None;
+        self.lists[APART].each(|unit| {
+            let longest = longest_run(unit.free);
+            if longest >= room && longest < least {
+                least = longest;
+                found = Some(NonNull::from(unit));
+            }
+        });
+        let unit = found?;
+        let run = find_run(self.get(unit).free, room)?;
+        let first = (run.trailing_zeros() as usize).next_multiple_of(grain);
+        Some((unit, run_at(first, slices)))
     }
 
     /// Calls `f` with each unit.
@@ -100,15 +109,20 @@ impl Units {
         self.lists.iter_mut().for_each(|list| list.each(&mut f));
     }
 
-    /// Moves a unit to the list it belongs to now.
+    /// Moves a unit to the list it belongs to now. What is withheld stays so.
     pub(crate) fn relist(&mut self, unit: NonNull<Unit>) {
         let here = self.get(unit);
         let warm = here.free & here.committed != 0;
         let list = longest_run(here.free) + if warm { RUNS } else { 0 };
-        let old = core::mem::replace(&mut here.list, list as u32) as usize;
-        if old == list {
-            return;
+        let old = here.list as usize;
+        if old != list && old != APART {
+            self.move_to(unit, list);
         }
+    }
+
+    /// Moves a unit to another list, from any but that of those that are withheld.
+    fn move_to(&mut self, unit: NonNull<Unit>, list: usize) {
+        let old = core::mem::replace(&mut self.get(unit).list, list as u32) as usize;
         // SAFETY: it is in that list; reached through `self` alone.
         unsafe { self.lists[old].remove(unit) };
         if self.lists[old].is_empty() {
@@ -116,7 +130,9 @@ impl Units {
         }
         // SAFETY: it is in no list now.
         unsafe { self.lists[list].push(unit) };
-        self.present[list / RUNS] |= 1 << (list % RUNS);
+        if list != APART {
+            self.present[list / RUNS] |= 1 << (list % RUNS);
+        }
     }
 
     /// The fullest unit that has a run of `slices`, a warm one if there is any.
@@ -145,10 +161,18 @@ impl Units {
         Some((unit, run_at(first, slices)))
     }
 
-    /// The emptiest unit with free slices that are committed.
-    pub(crate) fn warmest(&self) -> Option<NonNull<Unit>> {
-        let list = self.present[1].checked_ilog2()?;
-        self.lists[RUNS + list as usize].first()
+    /// The emptiest unit with free slices that are committed, or any of those that are withheld.
+    pub(crate) fn warmest(&mut self) -> Option<NonNull<Unit>> {
+        if let Some(list) = self.present[1].checked_ilog2() {
+            return self.lists[RUNS + list as usize].first();
+        }
+        let mut warm = None;
+        self.lists[APART].each(|unit| {
+            if unit.free & unit.committed != 0 {
+                warm = Some(NonNull::from(unit));
+            }
+        });
+        warm
     }
 }
 
