@@ -1,5 +1,8 @@
 //! Bodies of tests in a forked child: as alone as in a process of their own, for a fraction of the time.
 
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::FromRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// A child that runs so many seconds hangs, and is killed.
@@ -30,4 +33,37 @@ pub fn forked(body: impl FnOnce() -> u8) -> Option<u8> {
     assert_eq!(waited, pid);
     let answer = u8::try_from(libc::WEXITSTATUS(status)).ok()?;
     (libc::WIFEXITED(status) && answer < PANICKED).then_some(answer)
+}
+
+/// Runs `body` in a forked child, which must abort: what it said on standard error.
+///
+/// # Panics
+/// When it did not abort.
+#[must_use]
+pub fn last_words(body: impl FnOnce()) -> String {
+    let mut ends = [0; 2];
+    // SAFETY: a place for two descriptors.
+    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
+    // SAFETY: the child goes on with this thread alone, and ends here.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: descriptors of ours.
+        unsafe { libc::dup2(ends[1], libc::STDERR_FILENO) };
+        body();
+        // SAFETY: ends the child.
+        unsafe { libc::_exit(0) };
+    }
+    assert!(pid > 0);
+    // SAFETY: ours, and closed nowhere else.
+    drop(unsafe { File::from_raw_fd(ends[1]) });
+    // SAFETY: as above.
+    let mut pipe = unsafe { File::from_raw_fd(ends[0]) };
+    let mut words = String::new();
+    pipe.read_to_string(&mut words).unwrap();
+    let mut status = 0;
+    // SAFETY: our child, and a place for its status.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert!(libc::WIFSIGNALED(status), "it lived, and said: {words:?}");
+    assert_eq!(libc::WTERMSIG(status), libc::SIGABRT);
+    words
 }

@@ -2,42 +2,11 @@
 //! block, and abort. (C programs: `c_programs`.)
 
 use std::alloc::{GlobalAlloc, Layout};
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::FromRawFd;
 
+use ebb_tests::fork::last_words;
 use ebb_tests::in_both_modes;
 use ebb_tests::numa::{affinity, pin};
 use ebbmalloc::EbbMalloc;
-
-/// Runs `body` in a forked child, which must abort; what it says.
-fn last_words(body: impl FnOnce()) -> String {
-    let mut ends = [0; 2];
-    // SAFETY: a place for two descriptors.
-    assert_eq!(unsafe { libc::pipe(ends.as_mut_ptr()) }, 0);
-    // SAFETY: the child goes on with this thread alone, and ends here.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: descriptors of ours.
-        unsafe { libc::dup2(ends[1], libc::STDERR_FILENO) };
-        body();
-        // SAFETY: ends the child.
-        unsafe { libc::_exit(0) };
-    }
-    assert!(pid > 0);
-    // SAFETY: ours, and closed nowhere else.
-    drop(unsafe { File::from_raw_fd(ends[1]) });
-    // SAFETY: as above.
-    let mut pipe = unsafe { File::from_raw_fd(ends[0]) };
-    let mut words = String::new();
-    pipe.read_to_string(&mut words).unwrap();
-    let mut status = 0;
-    // SAFETY: our child, and a place for its status.
-    unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert!(libc::WIFSIGNALED(status), "it lived, and said: {words:?}");
-    assert_eq!(libc::WTERMSIG(status), libc::SIGABRT);
-    words
-}
 
 /// A block of this size and the layout it has.
 fn block(size: usize) -> (*mut u8, Layout) {
