@@ -116,13 +116,38 @@ impl Slabs {
         self.spare.is_some()
     }
 
+    /// The slab of `owner`'s that lies at an address.
+    fn slab_at(&self, tag: Tag, owner: usize, address: usize) -> Option<NonNull<Slab>> {
+        let ours = tag.kind() == Tag::CACHE && span_map::owner(address) == owner;
+        span_map::slab_of_object(tag, address).filter(|_| ours)
+    }
+
     /// The slab of an object that is in use. Nothing when it is none of `owner`'s.
     fn slab_of(&mut self, tag: Tag, owner: usize, object: usize) -> Option<NonNull<Slab>> {
-        if tag.kind() != Tag::CACHE || span_map::owner(object) != owner {
-            return None;
-        }
-        let slab = span_map::slab_of_object(tag, object)?;
+        let slab = self.slab_at(tag, owner, object)?;
         (self.pool.slab(slab).in_use() > 0).then_some(slab)
+    }
+
+    /// Whether the object in `place`, the slab of which `address` lies in, is free; nothing when there is none of `owner`'s.
+    pub(crate) fn is_free(
+        &mut self,
+        tag: Tag,
+        owner: usize,
+        address: usize,
+        place: usize,
+    ) -> Option<bool> {
+        let slab = self.slab_at(tag, owner, address)?;
+        self.pool.slab(slab).is_free(place)
+    }
+
+    /// Calls `f` with each place, and whether it is free.
+    pub(crate) fn each_place(&mut self, mut f: impl FnMut(usize, bool)) {
+        for _ in 0..self.ring.len() {
+            if let Some(slab) = self.ring.turn() {
+                let places = self.pool.slab(slab).objects();
+                places.for_each(|(place, free)| f(place, free));
+            }
+        }
     }
 
     /// Another object, free, in a slab that has at least as many in use as that of `object`, which is in use.

@@ -23,14 +23,17 @@ impl ObjectCache {
         here.init(start, self.class());
         (here.offered, here.round) = (0, 0);
         span_map::set_backs(start, shape.slices);
+        self.begin_watch(start);
         self.construct(node, start);
         span_map::set_owner(start, shape.slices, self.address());
         let tag = Tag::new(node.number(), Tag::CACHE);
         span_map::set_tags(start, shape.slices, tag, tag);
         // Relaxed: raised before the slab can be given back.
         self.slabs.fetch_add(1, Ordering::Relaxed);
+        let mut home = self.home(node.number());
         // SAFETY: new; alive until it is given back; reached through the home alone.
-        Some(unsafe { self.home(node.number()).add(slab) })
+        let place = unsafe { home.add(slab) };
+        Some(self.hand_out(home, place))
     }
 
     /// Constructs all objects of a slab. If that unwinds those that were made are destroyed, and the slices go back.
@@ -66,6 +69,7 @@ impl ObjectCache {
             let start = unsafe { slab.as_ref() }.start;
             let node = node::node(span_map::tag(start).node());
             span_map::set_tags(start, shape.slices, Tag::NONE, Tag::NONE);
+            self.check_gone(start);
             for object in hooks.into_iter().flat_map(|_| self.objects(start)) {
                 // SAFETY: constructed when the slab was built; all objects of it are free, and the slab is ours.
                 hooks.inspect(|hooks| unsafe { hooks.destroy(object) });

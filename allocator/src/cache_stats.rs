@@ -20,7 +20,8 @@ pub struct CacheStats {
     pub active_objs: u64,
     /// Objects that the slabs have room for.
     pub num_objs: u64,
-    /// Bytes per object, as its slabs have them.
+    /// Bytes per object, as its slabs have them; of a cache that is watched ([`CacheDebug`](crate::CacheDebug)) as the
+    /// program has them.
     pub objsize: u64,
     /// Objects per slab.
     pub objperslab: u64,
@@ -141,16 +142,16 @@ impl ObjectCache {
 
     /// The figures of a cache that is not over.
     pub(crate) fn figures(&self) -> CacheStats {
-        let shape = self.shape();
+        let (shape, watched) = (self.shape(), self.places.is_empty());
         let mut stats = CacheStats {
             name: self.identity.lock().name,
             active_objs: 0,
             num_objs: 0,
-            objsize: shape.size as u64,
+            objsize: self.object_size() as u64,
             objperslab: shape.capacity as u64,
             pagesperslab: (shape.slices * SLICE / PAGE) as u64,
-            limit: shape.sheaf as u64,
-            batchcount: shape.batch as u64,
+            limit: if watched { 0 } else { shape.sheaf as u64 },
+            batchcount: if watched { 1 } else { shape.batch as u64 },
             active_slabs: 0,
             num_slabs: 0,
             sharedavail: 0,

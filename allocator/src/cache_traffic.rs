@@ -44,11 +44,12 @@ impl ObjectCache {
     /// An object past the sheaves, or the slices for a slab. Nothing when there is no memory.
     pub(crate) fn find(&self, placement: Placement) -> Option<Found> {
         placement.find(|node| {
-            let mut one = [0];
-            let taken = self.home(node.number()).take(&mut one);
-            let found = match taken {
-                0 => Found::Slices(node, node.span(self.shape().slices)?.start),
-                _ => Found::Object(one[0]),
+            let (mut one, mut home) = ([0], self.home(node.number()));
+            let found = if home.take(&mut one) > 0 {
+                Found::Object(self.hand_out(home, one[0]))
+            } else {
+                drop(home);
+                Found::Slices(node, node.span(self.shape().slices)?.start)
             };
             count(&node.counters.blocks);
             Some(found)
@@ -64,7 +65,7 @@ impl ObjectCache {
         let mut gone = List::new();
         let put = self
             .put_near(tag, object, &mut gone)
-            .unwrap_or_else(|| self.put_home(tag, &[object], &mut gone));
+            .unwrap_or_else(|| self.put_one(tag, object, &mut gone));
         self.finish(put, gone);
     }
 
@@ -103,6 +104,20 @@ impl ObjectCache {
         Some(Ok(()))
     }
 
+    /// Puts an object back into its slab.
+    fn put_one(
+        &'static self,
+        tag: Tag,
+        object: usize,
+        gone: &mut List<Slab>,
+    ) -> Result<(), Refused> {
+        let Some(watch) = self.watch() else {
+            return self.put_home(tag, &[object], gone);
+        };
+        let (mut home, place) = self.take_back(watch, self.home(tag.node()), tag, object);
+        home.put(tag, self.address(), &[place], self.keeps(), gone)
+    }
+
     /// Puts objects of one node back into their slabs. Those that need not be kept then are moved to `gone`.
     fn put_home(
         &'static self,
@@ -111,9 +126,13 @@ impl ObjectCache {
         gone: &mut List<Slab>,
     ) -> Result<(), Refused> {
         let mut home = self.home(tag.node());
-        // Relaxed: whoever closes the cache then takes this lock to empty the home.
-        let keep = !self.closed.load(Ordering::Relaxed);
-        home.put(tag, self.address(), objects, keep, gone)
+        home.put(tag, self.address(), objects, self.keeps(), gone)
+    }
+
+    /// Whether a slab may be kept for reuse; asked under the lock of its home.
+    fn keeps(&self) -> bool {
+        // Relaxed: whoever closes the cache then takes that lock to empty the home.
+        !self.closed.load(Ordering::Relaxed)
     }
 
     /// Puts a sheaf's objects back into their slabs, and the sheaf to the empty ones of its node.
@@ -158,8 +177,9 @@ impl ObjectCache {
             self.finish(put, gone);
         }
         let tag = span_map::tag(object);
-        self.home(tag.node())
-            .take_beside(tag, self.address(), object)
+        let mut home = self.home(tag.node());
+        let place = home.take_beside(tag, self.address(), object)?;
+        Some(self.hand_out(home, place))
     }
 
     /// How many objects are in use, or in sheaves, in the slab of one that is in use.
@@ -179,7 +199,7 @@ fn empty_sheaf(node: &Node, class: usize) -> Option<Sheaf> {
 
 /// The size of the objects of the cache that an object belongs to.
 pub(crate) fn size_of_object(object: usize) -> Option<usize> {
-    Some(ObjectCache::at(span_map::owner(object))?.shape().size)
+    Some(ObjectCache::at(span_map::owner(object))?.object_size())
 }
 
 /// Frees an object of whatever cache.
@@ -201,7 +221,7 @@ mod tests {
     #[test]
     fn objects_of_others_do_not_come_into_slabs() {
         assert!(start::ensure());
-        let open = || caches::open(Name::new("test"), 5).unwrap();
+        let open = || caches::open(Name::new("test"), 5, None).unwrap();
         let (ours, theirs) = (open(), open());
         let Some(Found::Slices(node, start)) = theirs.find(Placement::near(0)) else {
             panic!("a slab although there is none");

@@ -15,6 +15,7 @@ use crate::lock::{Lock, hold, let_go};
 use crate::object_cache::{Home, Identity, ObjectCache, Place, State};
 use crate::os;
 use crate::topology;
+use crate::watch::Watch;
 
 /// The cache made last.
 static LAST: AtomicPtr<ObjectCache> = AtomicPtr::new(ptr::null_mut());
@@ -35,13 +36,15 @@ pub(crate) fn all() -> impl Iterator<Item = &'static ObjectCache> {
     })
 }
 
-/// Opens a cache of objects of a size class, without hooks. Nothing when there is no memory for it.
-pub(crate) fn open(name: Name, class: usize) -> Option<&'static ObjectCache> {
+/// Opens a cache of objects of a size class, without hooks, watched or not. Nothing when there is no memory for it.
+pub(crate) fn open(name: Name, class: usize, watch: Option<Watch>) -> Option<&'static ObjectCache> {
     let _making = MAKING.lock();
-    let over = all().find(|cache| cache.identity.lock().state == State::Over);
-    let cache = over.or_else(make_room)?;
-    // Relaxed, both: whoever uses it is handed it later.
+    let mut alike = all().filter(|cache| cache.places.is_empty() == watch.is_some());
+    let over = alike.find(|cache| cache.identity.lock().state == State::Over);
+    let cache = over.or_else(|| make_room(watch.is_some()))?;
+    // Relaxed, all three: whoever uses it is handed it later.
     cache.class.store(class, Ordering::Relaxed);
+    cache.watch.store(Watch::to_word(watch), Ordering::Relaxed);
     cache.closed.store(false, Ordering::Relaxed);
     *cache.identity.lock() = Identity {
         state: State::Open,
@@ -60,12 +63,13 @@ pub(crate) fn close(cache: &'static ObjectCache) {
     cache.end_if_over();
 }
 
-/// A new cache that is over, in the list.
+/// A new cache that is over, in the list; with no places if it is to be watched.
 #[cold]
-fn make_room() -> Option<&'static ObjectCache> {
+fn make_room(watched: bool) -> Option<&'static ObjectCache> {
     let machine = topology::machine();
     let homes = size_of::<Home>() * machine.nodes;
-    let places = size_of::<Place>() * machine.cpus;
+    let cpus = if watched { 0 } else { machine.cpus };
+    let places = size_of::<Place>() * cpus;
     let bytes = (homes + places + size_of::<ObjectCache>()).next_multiple_of(PAGE);
     if !budget::charge(bytes) {
         return None;
@@ -77,13 +81,14 @@ fn make_room() -> Option<&'static ObjectCache> {
     let homes = fill(start, machine.nodes, || Home(Lock::new(Slabs::new())));
     // SAFETY: behind the homes, in the mapping.
     let rest = unsafe { start.byte_add(size_of_val(homes)) };
-    let places = fill(rest, machine.cpus, || Place(Lock::new(None)));
+    let places = fill(rest, cpus, || Place(Lock::new(None)));
     // SAFETY: behind the places, in the mapping.
     let rest = unsafe { rest.byte_add(size_of_val(places)) };
     let caches = fill(rest, 1, || ObjectCache {
         // Relaxed: under the lock.
         next: AtomicPtr::new(LAST.load(Ordering::Relaxed)),
         class: AtomicUsize::new(0),
+        watch: AtomicUsize::new(0),
         closed: AtomicBool::new(true),
         slabs: AtomicUsize::new(0),
         identity: Lock::new(Identity {

@@ -85,7 +85,8 @@
 //! | --- | --- |
 //! | plain | `bytes`, `config`, `tally` |
 //! | platform | `os` |
-//! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `container`, `scope`, `hooks`, `pace` |
+//! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `container`, `scope`, `hooks`, `pace`, `cache_debug` |
+//! | | `watch` |
 //! | | `distances` |
 //! | | `topology` |
 //! | accounting | `level`, `torture`, `tide` |
@@ -105,6 +106,7 @@
 //! | | `refill`, `put_back` |
 //! | | `tables`, `placement`, `cache_home` |
 //! | | `object_cache`, `place` |
+//! | | `cache_watch` |
 //! | | `cache_slabs`, `sparse` |
 //! | | `cache_traffic` |
 //! | | `caches` |
@@ -130,7 +132,7 @@
 //!
 //! To follow one allocation read `global`, `heap`, `cpus`, `place`, `refill`, `shard`, `pool`, `arena`, `units`,
 //! `os`; to follow one reclaim, `heap`, `reclaim`, `round`, then `ebb_shrinker`'s `list`; object caches begin at
-//! `object_cache`.
+//! `object_cache`, and how they are debugged at `cache_watch`.
 
 mod account;
 mod arena;
@@ -139,10 +141,12 @@ mod backing;
 mod blocks;
 mod budget;
 mod bytes;
+mod cache_debug;
 mod cache_home;
 mod cache_slabs;
 mod cache_stats;
 mod cache_traffic;
+mod cache_watch;
 mod caches;
 mod chunk;
 mod commands;
@@ -208,9 +212,11 @@ mod topology;
 mod torture;
 mod units;
 mod untyped_cache;
+mod watch;
 mod window;
 mod write;
 
+pub use cache_debug::CacheDebug;
 pub use cache_stats::{CacheStats, slab_caches};
 pub use container::memory_limit;
 pub use control::{

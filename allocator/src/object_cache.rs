@@ -31,6 +31,8 @@
 //! - **Closed with objects in use** (`caches`), a cache lives on until the last of them is freed. It keeps nothing for
 //!   reuse any more.
 //! - What is no object of the cache ends the process, as with any free (`node::report`).
+//! - **A watched cache** (`cache_watch`) has no places: so nothing is at hand for `take` and `put`, and each of its objects goes
+//!   the slow way, past a look at what is around it. A cache that nobody watches pays nothing for that.
 //!
 //! Here is what a cache consists of; `cache_traffic` takes and puts objects, `cache_slabs` builds slabs and gives them back.
 
@@ -44,6 +46,7 @@ use crate::hooks::{Hooks, OwnedHooks};
 use crate::lock::{Guard, Lock};
 use crate::sheaf::Sheaf;
 use crate::size_class::{SHAPES, Shape};
+use crate::watch::Watch;
 
 /// A cache. Never unmapped: when it is over, another takes its place (`caches`).
 pub(crate) struct ObjectCache {
@@ -51,12 +54,14 @@ pub(crate) struct ObjectCache {
     pub(crate) next: AtomicPtr<ObjectCache>,
     /// The size class that says how its slabs look.
     pub(crate) class: AtomicUsize,
+    /// How its objects are watched, in a word: see [`watch`](Self::watch).
+    pub(crate) watch: AtomicUsize,
     /// Nobody allocates from it any more.
     pub(crate) closed: AtomicBool,
     /// Slabs on all nodes.
     pub(crate) slabs: AtomicUsize,
     pub(crate) identity: Lock<Identity>,
-    /// Per CPU.
+    /// Per CPU. None where objects are watched.
     pub(crate) places: &'static [Place],
     /// Per node.
     pub(crate) homes: &'static [Home],
@@ -110,6 +115,22 @@ impl ObjectCache {
         &SHAPES[self.class()]
     }
 
+    /// How its objects are watched, if they are.
+    pub(crate) fn watch(&self) -> Option<Watch> {
+        // Relaxed: set before the cache is handed out.
+        Watch::from_word(self.watch.load(Ordering::Relaxed), self.shape().size)
+    }
+
+    /// Bytes of an object, all of which may be used.
+    pub(crate) fn object_size(&self) -> usize {
+        self.watch().map_or(self.shape().size, |watch| watch.size)
+    }
+
+    /// Where the first object lies in a slab that begins at `start`.
+    pub(crate) fn first_object(&self, start: usize) -> usize {
+        self.watch().map_or(start, |watch| watch.object(start))
+    }
+
     pub(crate) fn home(&self, node: usize) -> Guard<'_, Slabs> {
         self.homes[node].0.lock()
     }
@@ -121,10 +142,10 @@ impl ObjectCache {
         identity.hooks.as_ref().map(|hooks| unsafe { hooks.get() })
     }
 
-    /// The places of a slab's objects.
+    /// A slab's objects.
     pub(crate) fn objects(&self, start: usize) -> impl Iterator<Item = NonNull<u8>> {
-        let shape = self.shape();
-        let places = (0..shape.capacity).map(move |index| start + index * shape.size);
-        places.filter_map(|at| NonNull::new(core::ptr::with_exposed_provenance_mut(at)))
+        let (shape, first) = (self.shape(), self.first_object(start));
+        let objects = (0..shape.capacity).map(move |index| first + index * shape.size);
+        objects.filter_map(|at| NonNull::new(core::ptr::with_exposed_provenance_mut(at)))
     }
 }

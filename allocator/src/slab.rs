@@ -120,6 +120,21 @@ impl Slab {
         self.capacity() - self.free()
     }
 
+    /// Whether an object is free; nothing when none begins there.
+    pub(crate) fn is_free(&self, object: usize) -> Option<bool> {
+        let shape = &SHAPES[self.class as usize];
+        let offset = object.wrapping_sub(self.start);
+        let index = shape.index(Some(offset).filter(|offset| *offset < shape.slices * SLICE)?)?;
+        Some(self.bits[index / 64 % WORDS] & 1 << (index % 64) != 0)
+    }
+
+    /// All objects, and whether each is free.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = (usize, bool)> {
+        let size = SHAPES[self.class as usize].size;
+        let bit = |index: usize| self.bits[index / 64 % WORDS] & 1 << (index % 64) != 0;
+        (0..self.capacity()).map(move |index| (self.start + index * size, bit(index)))
+    }
+
     /// Which objects are not free, now.
     pub(crate) fn view(&self) -> View {
         let capacity = self.capacity();
@@ -192,6 +207,7 @@ impl Slab {
 /// What a slab looked like: a copy of its bitmap.
 #[derive(Clone, Copy)]
 pub(crate) struct View {
+    /// Where the first object lies.
     pub(crate) start: usize,
     pub(crate) class: usize,
     /// Objects that were not free.

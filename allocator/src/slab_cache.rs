@@ -4,6 +4,7 @@ use core::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
+use crate::cache_debug::CacheDebug;
 use crate::cache_stats::CacheStats;
 use crate::slab_box::{Constructed, Fresh, Lifetime, SlabBox};
 use crate::sparsest::{Occupancy, Sparsest};
@@ -106,8 +107,20 @@ impl<T> SlabCache<T> {
     /// # Errors
     /// When there is no memory, or a `T` has more than 256 KiB or an alignment of more than 32 KiB.
     pub fn new(name: &str) -> Result<Self, CacheError> {
+        Self::debugged(name, CacheDebug::NONE)
+    }
+
+    /// The same, with objects that are watched: to find out who writes where he must not, see [`CacheDebug`]. The environment
+    /// may ask for more (`EBB_CACHE_DEBUG`). Objects larger than about 200 KiB have neither red zones nor known users.
+    ///
+    /// Such a cache is slow: nothing is at hand on a CPU, and each object is written and read as a whole. It has as much more memory
+    /// as what is around its objects.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn debugged(name: &str, debug: CacheDebug) -> Result<Self, CacheError> {
         Ok(Self {
-            cache: UntypedCache::new(name, Layout::new::<T>())?,
+            cache: UntypedCache::debugged(name, Layout::new::<T>(), debug)?,
             _of: PhantomData,
         })
     }
@@ -153,6 +166,18 @@ impl<T: Send + 'static> SlabCache<T, Constructed> {
         name: &str,
         construct: impl Fn() -> T + Send + Sync + 'static,
     ) -> Result<Self, CacheError> {
+        Self::debugged_with_constructor(name, CacheDebug::NONE, construct)
+    }
+
+    /// The same, with objects that are watched as [`debugged`](SlabCache::debugged) says, but for the flag `P`.
+    ///
+    /// # Errors
+    /// As for [`new`](SlabCache::new).
+    pub fn debugged_with_constructor(
+        name: &str,
+        debug: CacheDebug,
+        construct: impl Fn() -> T + Send + Sync + 'static,
+    ) -> Result<Self, CacheError> {
         let construct = move |object: NonNull<u8>| {
             // SAFETY: the cache calls this for memory of a `T` that holds none.
             unsafe { object.cast::<T>().write(construct()) };
@@ -161,8 +186,9 @@ impl<T: Send + 'static> SlabCache<T, Constructed> {
             // SAFETY: the cache calls this for what it constructed, when nobody has it.
             unsafe { object.cast::<T>().drop_in_place() };
         };
+        let layout = Layout::new::<T>();
         Ok(Self {
-            cache: UntypedCache::with_hooks(name, Layout::new::<T>(), construct, destroy)?,
+            cache: UntypedCache::debugged_with_hooks(name, layout, debug, construct, destroy)?,
             _of: PhantomData,
         })
     }
@@ -201,10 +227,18 @@ impl<T, L: Lifetime> SlabCache<T, L> {
         self.cache.stats()
     }
 
+    /// Looks at all its objects, if they are watched ([`CacheDebug`]), and says on standard error what is wrong with them, each
+    /// time anew: how many are. 0 where none is watched. Others that allocate or free wait meanwhile. Changes nothing,
+    /// allocates nothing.
+    pub fn validate(&self) -> usize {
+        self.cache.validate()
+    }
+
     /// Ends it, if none of its objects is in use.
     ///
     /// # Errors
-    /// Itself, as it was, when objects are in use: [`stats`](Self::stats) says how many.
+    /// Itself, as it was, when objects are in use: [`stats`](Self::stats) says how many, and if they are watched standard error
+    /// which.
     pub fn destroy(self) -> Result<(), Self> {
         let of = PhantomData;
         self.cache

@@ -119,7 +119,9 @@ impl ObjectCache {
         let here = home.pool.slab(slab);
         let in_use = here.in_use();
         (here.offered, here.round) = (in_use as u32, round);
-        (in_use > 0 && here.start == start).then(|| here.view())
+        let mut view = (in_use > 0 && here.start == start).then(|| here.view())?;
+        view.start = self.first_object(start);
+        Some(view)
     }
 }
 

@@ -8,6 +8,7 @@ use core::ffi::CStr;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 use crate::bytes;
+use crate::cache_debug;
 use crate::console;
 use crate::container::memory_limit;
 use crate::fork;
@@ -52,6 +53,9 @@ fn start() -> bool {
     let fallback = is_set(os::environment(c"EBB_NO_RSEQ"));
     if !tables::start(fallback) {
         return false;
+    }
+    if let Some(value) = os::environment(c"EBB_CACHE_DEBUG") {
+        cache_debug::read(value);
     }
     // Release: pairs with the Acquire in `ensure`.
     STARTED.store(true, Ordering::Release);
@@ -105,6 +109,10 @@ fn read_topology() -> Topology {
 ///
 /// - `EBB_NUMA=local`, `interleave` or `off`: what is done about nodes, see [`NumaPolicy`]. Unless set, what the process
 ///   was told by its memory policy (`numactl`), or else `local`.
+/// - `EBB_CACHE_DEBUG=FZPU,pages`: the object caches of these names are watched, see [`CacheDebug`](crate::CacheDebug), or
+///   without a name all are. `FZ,pages,inode*;-,dentry;F`: each block has flags (none written are all, `-` is none) and names,
+///   or the beginning of one and a `*`; the first block with the cache's name counts, or else the last without names, as in
+///   the kernel's `slab_debug=`. What cannot be used is said in one line on standard error, and none is watched.
 /// - `EBB_NO_RSEQ=1` (no restartable sequences) and `EBB_SYSFS=DIRECTORY` (another
 ///   description of the machine), both for tests.
 ///

@@ -8,6 +8,7 @@ use core::ptr::{self, NonNull};
 
 use ebb_shrinker::Name;
 
+use crate::cache_debug::{self, CacheDebug};
 use crate::cache_stats::CacheStats;
 use crate::cache_traffic::Found;
 use crate::caches;
@@ -18,10 +19,10 @@ use crate::object_cache::ObjectCache;
 use crate::os::{self, KeepErrno};
 use crate::placement::Placement;
 use crate::reclaim;
-use crate::size_class;
 use crate::sparsest::{Handle, Occupancy, Sparsest};
 use crate::start;
 use crate::topology;
+use crate::watch::Watch;
 
 /// Why a cache could not be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,15 +84,32 @@ impl UntypedCache {
     /// # Errors
     /// When there is no memory, or the layout is too large.
     pub fn new(name: &str, layout: Layout) -> Result<Self, CacheError> {
-        let class = size_class::of_layout(layout.size().max(1), layout.align());
-        let class = class.ok_or(CacheError::TooLarge)?;
+        Self::debugged(name, layout, CacheDebug::NONE)
+    }
+
+    /// The same, watched as these flags say, and those in the environment (`EBB_CACHE_DEBUG`). Where an object is too large for
+    /// what is around it (200 KiB) that is left out.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn debugged(name: &str, layout: Layout, debug: CacheDebug) -> Result<Self, CacheError> {
+        Self::open(name, layout, debug, false)
+    }
+
+    fn open(name: &str, layout: Layout, debug: CacheDebug, kept: bool) -> Result<Self, CacheError> {
         if !start::ensure() {
             return Err(CacheError::OutOfMemory);
         }
         let name = Name::new(name);
+        let mut debug = debug | cache_debug::asked_for(name);
+        if kept {
+            // Free objects keep their state.
+            debug = debug.without(CacheDebug::POISON);
+        }
+        let (class, watch) = Watch::new(debug, layout).ok_or(CacheError::TooLarge)?;
         let opened = Cell::new(None);
         let attempt = || {
-            opened.set(caches::open(name, class));
+            opened.set(caches::open(name, class, watch));
             opened.get().map(ObjectCache::address)
         };
         reclaim::with_reclaim(None, &attempt).ok_or(CacheError::OutOfMemory)?;
@@ -115,7 +133,21 @@ impl UntypedCache {
         construct: impl Fn(NonNull<u8>) + Send + Sync + 'static,
         destroy: impl Fn(NonNull<u8>) + Send + Sync + 'static,
     ) -> Result<Self, CacheError> {
-        let cache = Self::new(name, layout)?;
+        Self::debugged_with_hooks(name, layout, CacheDebug::NONE, construct, destroy)
+    }
+
+    /// The same, watched as [`debugged`](Self::debugged) says, but for the flag `P`.
+    ///
+    /// # Errors
+    /// As for [`with_hooks`](Self::with_hooks).
+    pub fn debugged_with_hooks(
+        name: &str,
+        layout: Layout,
+        debug: CacheDebug,
+        construct: impl Fn(NonNull<u8>) + Send + Sync + 'static,
+        destroy: impl Fn(NonNull<u8>) + Send + Sync + 'static,
+    ) -> Result<Self, CacheError> {
+        let cache = Self::open(name, layout, debug, true)?;
         let hooks = own(Pair(construct, destroy)).ok_or(CacheError::OutOfMemory)?;
         cache.cache.0.identity.lock().hooks = Some(hooks);
         Ok(cache)
@@ -140,7 +172,7 @@ impl UntypedCache {
         let object = answer(|| {
             let number = topology::machine().node_with(node as usize)?;
             let object = self.find_or_build(Some(number))?;
-            if numa::is_there(object, self.cache.0.shape().size, node) {
+            if numa::is_there(object, self.cache.0.object_size(), node) {
                 return Some(object);
             }
             self.cache.0.put(object);
@@ -188,16 +220,28 @@ impl UntypedCache {
         self.cache.0.figures()
     }
 
+    /// Looks at all its objects, if they are watched ([`CacheDebug`]), and says on standard error what is wrong with them, each
+    /// time anew: how many are. 0 where none is watched.
+    ///
+    /// Nobody allocates from it or frees to it meanwhile, as far as it lies on the node that is looked at: they wait. Changes
+    /// nothing, allocates nothing, keeps `errno`.
+    pub fn validate(&self) -> usize {
+        self.cache.0.validate()
+    }
+
     /// Ends it, if none of its objects is in use.
     ///
     /// # Errors
-    /// Itself, when objects are in use: [`stats`](Self::stats) says how many. It is as it was then.
+    /// Itself, when objects are in use: [`stats`](Self::stats) says how many. It is as it was then. If they are watched it is
+    /// said on standard error which they are, and what is wrong with them.
     pub fn destroy(self) -> Result<(), Self> {
+        self.validate();
         self.shrink();
-        match self.stats().active_objs {
-            0 => Ok(()),
-            _ => Err(self),
+        if self.stats().active_objs == 0 {
+            return Ok(());
         }
+        self.cache.0.name_left();
+        Err(self)
     }
 
     /// How full the slab of an object is; nothing when it is no object of this cache.

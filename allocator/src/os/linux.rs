@@ -105,6 +105,12 @@ pub(crate) fn process_id() -> c_int {
     unsafe { libc::getpid() }
 }
 
+/// The number of this thread, as debuggers and `/proc` show it.
+pub(crate) fn thread_id() -> u64 {
+    // SAFETY: no pointers; never fails.
+    u64::from(unsafe { libc::gettid() }.unsigned_abs())
+}
+
 /// The machine's memory, in bytes.
 pub(crate) fn physical_memory() -> usize {
     // SAFETY: reads a number of the system's.

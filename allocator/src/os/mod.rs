@@ -87,7 +87,7 @@ pub(crate) use cancel::Uncancelled;
 pub(crate) use discard::{Ranges, discard};
 pub(crate) use linux::{
     KeepErrno, Path, at_exit, at_fork, cpu, environment, fence_all_cpus, fence_cpu, now_ns,
-    physical_memory, prepare_fences, process_id, read_text, sleep_us, yield_now,
+    physical_memory, prepare_fences, process_id, read_text, sleep_us, thread_id, yield_now,
 };
 pub(crate) use memory::{
     advise_huge, advise_small, let_write, map, map_aligned, remap, reserve, thin_out, unmap,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 
 use ebb_tests::{Random, share};
+use ebbmalloc::CacheDebug;
 use ebbmalloc::raw::UntypedCache;
 
 /// Objects of a cache, each filled with a byte of its own.
@@ -15,10 +16,10 @@ struct Model {
 }
 
 impl Model {
-    fn new(size: usize, align: usize) -> Self {
+    fn new(size: usize, align: usize, debug: CacheDebug) -> Self {
         let layout = Layout::from_size_align(size, align).unwrap();
         Self {
-            cache: UntypedCache::new("model", layout).unwrap(),
+            cache: UntypedCache::debugged("model", layout, debug).unwrap(),
             layout,
             live: BTreeMap::new(),
         }
@@ -78,6 +79,7 @@ impl Model {
     /// Whatever is free goes back; the figures and the slabs have just what is live.
     fn look(&self) {
         self.cache.shrink();
+        assert_eq!(self.cache.validate(), 0);
         let stats = self.cache.stats();
         assert_eq!(stats.active_objs, self.live.len() as u64);
         assert_eq!(stats.num_objs, stats.num_slabs * stats.objperslab);
@@ -99,6 +101,25 @@ impl Model {
     }
 }
 
+/// Four times so many steps with objects of one layout, and the end.
+fn compare(size: usize, align: usize, debug: CacheDebug, steps: usize) {
+    let mut random = Random::new(size as u64);
+    let mut model = Model::new(size, align, debug);
+    for round in 0..4 {
+        let most = [1 + 600_000 / size.max(300), 50][round % 2];
+        (0..share(steps)).for_each(|_| model.step(&mut random, most));
+        model.look();
+    }
+    while let Some((object, _)) = model.take(&mut random) {
+        // SAFETY: live, and used no more.
+        unsafe { model.cache.free(object) };
+    }
+    let held = model.cache.stats().bytes() as usize;
+    assert_eq!(model.cache.shrink(), held);
+    assert_eq!(model.cache.stats().num_slabs, 0);
+    assert!(model.cache.destroy().is_ok());
+}
+
 /// Seen to fail with `Slab::view` giving the free objects, with `put_near` losing the object when it flushes, with slabs
 /// offered again in the same round, and with `take_beside` not taking the object out.
 #[test]
@@ -111,20 +132,26 @@ fn against_the_reference() {
         (3000, 1024),
         (100_000, 16),
     ] {
-        let mut random = Random::new(size as u64);
-        let mut model = Model::new(size, align);
-        for round in 0..4 {
-            let most = [1 + 600_000 / size.max(300), 50][round % 2];
-            (0..share(4000)).for_each(|_| model.step(&mut random, most));
-            model.look();
-        }
-        while let Some((object, _)) = model.take(&mut random) {
-            // SAFETY: live, and used no more.
-            unsafe { model.cache.free(object) };
-        }
-        let held = model.cache.stats().bytes() as usize;
-        assert_eq!(model.cache.shrink(), held);
-        assert_eq!(model.cache.stats().num_slabs, 0);
-        assert!(model.cache.destroy().is_ok());
+        compare(size, align, CacheDebug::NONE, 4000);
+    }
+}
+
+/// Objects that are watched are in no other way different. Seen to fail with `offer` showing where the places begin.
+#[test]
+fn watched_objects_against_the_reference() {
+    let users = CacheDebug::USERS | CacheDebug::CHECKS;
+    for (size, align, debug) in [
+        (1, 1, CacheDebug::ALL),
+        (24, 8, CacheDebug::CHECKS),
+        (24, 8, CacheDebug::ALL),
+        (200, 64, CacheDebug::ALL),
+        (1000, 8, users),
+        (3000, 1024, CacheDebug::ALL),
+        (100, 32768, CacheDebug::RED_ZONES),
+        (100_000, 16, CacheDebug::ALL),
+        (256 << 10, 16, CacheDebug::ALL),
+    ] {
+        let steps = if size.max(align) > 10_000 { 100 } else { 2000 };
+        compare(size, align, debug, steps);
     }
 }
