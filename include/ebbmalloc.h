@@ -621,6 +621,11 @@ typedef struct ebb_cache_ops_t {
    * Handed to both.
    */
   void *context;
+  /**
+   * What its objects are watched for, beside what `EBB_CACHE_DEBUG` says: letters of "FZPU" as there, or NULL for
+   * nothing. Such a cache is slow, for debugging: see the README.
+   */
+  const char *debug;
 } ebb_cache_ops_t;
 
 /**
@@ -1272,12 +1277,12 @@ int ebb_mode_end(int number) EBB_NOTHROW;
  * and go, not when objects do. They may allocate and free. `destroy` may be called on any thread in the middle of an
  * allocation that fails otherwise: it waits for no lock. Neither throws nor jumps out.
  *
- * Gives 0; or EINVAL when the name is missing or not UTF-8, the alignment is no power of two, or objects are too large; or
- * ENOMEM. On failure `*out` is as it was.
+ * Gives 0; or EINVAL when the name is missing or not UTF-8, the alignment is no power of two, objects are too large, or
+ * `debug` has other letters; or ENOMEM. On failure `*out` is as it was.
  *
  * # Safety
  *
- * `ops` may be read, its name is NULL or a C string, and `out` may be written. The functions may be called with the context by
+ * `ops` may be read, its name and `debug` are NULL or C strings, and `out` may be written. The functions may be called with the context by
  * any thread until `ebb_cache_destroy` has given 0.
  *
  */
@@ -1340,6 +1345,19 @@ EBB_NOTHROW;
  */
 EBB_ATTR(nonnull(1))
 size_t ebb_cache_shrink(struct ebb_cache_t *cache)
+EBB_NOTHROW;
+
+/**
+ * Looks at all objects of a cache that is watched (`debug`, `EBB_CACHE_DEBUG`), and says on standard error what is wrong with
+ * them: how many are. 0 where none is watched. Changes nothing; others that allocate or free wait meanwhile.
+ *
+ * # Safety
+ *
+ * `cache` came from `ebb_cache_create`.
+ *
+ */
+EBB_ATTR(nonnull(1))
+size_t ebb_cache_validate(struct ebb_cache_t *cache)
 EBB_NOTHROW;
 
 /**

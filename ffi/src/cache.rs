@@ -4,8 +4,8 @@ use std::alloc::Layout;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::{self, NonNull};
 
-use ebb::CacheError;
 use ebb::raw::{self, UntypedCache};
+use ebb::{CacheDebug, CacheError};
 
 use crate::handle::Context;
 
@@ -33,6 +33,9 @@ pub struct EbbCacheOps {
     pub destroy: EbbObject,
     /// Handed to both.
     pub context: *mut c_void,
+    /// What its objects are watched for, beside what `EBB_CACHE_DEBUG` says: letters of "FZPU" as there, or NULL for
+    /// nothing. Such a cache is slow, for debugging: see the README.
+    pub debug: *const c_char,
 }
 
 /// Makes an object cache, the kernel's `kmem_cache`: objects of one size in slabs that nothing else lies in, so that memory
@@ -42,12 +45,12 @@ pub struct EbbCacheOps {
 /// and go, not when objects do. They may allocate and free. `destroy` may be called on any thread in the middle of an
 /// allocation that fails otherwise: it waits for no lock. Neither throws nor jumps out.
 ///
-/// Gives 0; or EINVAL when the name is missing or not UTF-8, the alignment is no power of two, or objects are too large; or
-/// ENOMEM. On failure `*out` is as it was.
+/// Gives 0; or EINVAL when the name is missing or not UTF-8, the alignment is no power of two, objects are too large, or
+/// `debug` has other letters; or ENOMEM. On failure `*out` is as it was.
 ///
 /// # Safety
 ///
-/// `ops` may be read, its name is NULL or a C string, and `out` may be written. The functions may be called with the context by
+/// `ops` may be read, its name and `debug` are NULL or C strings, and `out` may be written. The functions may be called with the context by
 /// any thread until `ebb_cache_destroy` has given 0.
 ///
 /// cbindgen:prefix=EBB_ATTR(nonnull(1, 2))
@@ -68,14 +71,17 @@ pub unsafe extern "C" fn ebb_cache_create(
     } else {
         ops.alignment
     };
-    let (Ok(name), Ok(layout)) = (name, Layout::from_size_align(ops.object_size, align)) else {
+    let layout = Layout::from_size_align(ops.object_size, align);
+    // SAFETY: the caller's clause.
+    let debug = unsafe { flags(ops.debug) };
+    let (Ok(name), Ok(layout), Some(debug)) = (name, layout, debug) else {
         return libc::EINVAL;
     };
     let handle = raw::alloc(size_of::<EbbCache>()).cast::<EbbCache>();
     if handle.is_null() {
         return libc::ENOMEM;
     }
-    let cache = match create(name, layout, &ops) {
+    let cache = match create(name, layout, debug, &ops) {
         Ok(cache) => cache,
         Err(error) => {
             // SAFETY: the block from above, which nobody has seen.
@@ -93,10 +99,27 @@ pub unsafe extern "C" fn ebb_cache_create(
     0
 }
 
+/// The flags that a text asks for, none for NULL; nothing when there is another letter.
+///
+/// # Safety
+/// NULL or a C string.
+unsafe fn flags(letters: *const c_char) -> Option<CacheDebug> {
+    if letters.is_null() {
+        return Some(CacheDebug::NONE);
+    }
+    // SAFETY: the caller's clause, and it is not NULL.
+    CacheDebug::parse(unsafe { CStr::from_ptr(letters) }.to_str().ok()?)
+}
+
 /// The cache that `ops` describes.
-fn create(name: &str, layout: Layout, ops: &EbbCacheOps) -> Result<UntypedCache, CacheError> {
+fn create(
+    name: &str,
+    layout: Layout,
+    debug: CacheDebug,
+    ops: &EbbCacheOps,
+) -> Result<UntypedCache, CacheError> {
     if ops.construct.is_none() && ops.destroy.is_none() {
-        return UntypedCache::new(name, layout);
+        return UntypedCache::debugged(name, layout, debug);
     }
     let hook = |call: EbbObject| {
         let context = Context(ops.context);
@@ -107,7 +130,8 @@ fn create(name: &str, layout: Layout, ops: &EbbCacheOps) -> Result<UntypedCache,
             }
         }
     };
-    UntypedCache::with_hooks(name, layout, hook(ops.construct), hook(ops.destroy))
+    let (construct, destroy) = (hook(ops.construct), hook(ops.destroy));
+    UntypedCache::debugged_with_hooks(name, layout, debug, construct, destroy)
 }
 
 /// The address as C has it.
@@ -175,6 +199,20 @@ pub unsafe extern "C" fn ebb_cache_free(cache: *mut EbbCache, object: *mut c_voi
 pub unsafe extern "C" fn ebb_cache_shrink(cache: *mut EbbCache) -> usize {
     // SAFETY: the caller's clause: a live handle.
     unsafe { &*cache }.cache.shrink()
+}
+
+/// Looks at all objects of a cache that is watched (`debug`, `EBB_CACHE_DEBUG`), and says on standard error what is wrong with
+/// them: how many are. 0 where none is watched. Changes nothing; others that allocate or free wait meanwhile.
+///
+/// # Safety
+///
+/// `cache` came from `ebb_cache_create`.
+///
+/// cbindgen:prefix=EBB_ATTR(nonnull(1))
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_cache_validate(cache: *mut EbbCache) -> usize {
+    // SAFETY: the caller's clause: a live handle.
+    unsafe { &*cache }.cache.validate()
 }
 
 /// Ends a cache. Gives 0; or EBUSY, and the cache is as it was, when objects of it are in use. NULL gives 0.
