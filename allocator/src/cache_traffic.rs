@@ -12,6 +12,7 @@ use crate::sheaf::Sheaf;
 use crate::slab::{Misuse, Slab};
 use crate::span_map;
 use crate::topology;
+use crate::watch::Watch;
 use crate::window::Tag;
 
 /// What there is for an allocation.
@@ -111,14 +112,27 @@ impl ObjectCache {
         object: usize,
         gone: &mut List<Slab>,
     ) -> Result<(), Refused> {
-        let Some(watch) = self.watch() else {
-            return self.put_home(tag, &[object], gone);
-        };
+        match self.watch() {
+            None => self.put_home(tag, &[object], gone),
+            Some(watch) => self.put_watched(watch, tag, object, gone),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_watched(
+        &'static self,
+        watch: Watch,
+        tag: Tag,
+        object: usize,
+        gone: &mut List<Slab>,
+    ) -> Result<(), Refused> {
         let (mut home, place) = self.take_back(watch, self.home(tag.node()), tag, object);
         home.put(tag, self.address(), &[place], self.keeps(), gone)
     }
 
     /// Puts objects of one node back into their slabs. Those that need not be kept then are moved to `gone`.
+    #[inline(never)]
     fn put_home(
         &'static self,
         tag: Tag,

@@ -86,6 +86,7 @@ impl ObjectCache {
     }
 
     /// Looks at the objects of a slab that goes back: all are free, and nobody else has it.
+    #[inline(never)]
     pub(crate) fn check_gone(&self, start: usize) {
         let Some(watch) = self.watch() else { return };
         for object in self.objects(start) {
