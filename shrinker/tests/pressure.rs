@@ -181,7 +181,7 @@ fn ones_own_share_is_without_what_was_put_off() {
         own_share: true,
         ..Walk::default()
     };
-    let mut scanned = |own: &Walk| list.walk(own, &mut |_| ControlFlow::Continue(())).scanned;
+    let scanned = |own: &Walk| list.walk(own, &mut |_| ControlFlow::Continue(())).scanned;
     assert_eq!(scanned(&own), 128, "of 250");
     assert_eq!(registration.stats().deferred, 1000 + 250 - 128);
     own.exhaustive = true;
