@@ -137,6 +137,7 @@ fn what_was_removed_is_freed() {
             drop(patient("short").register(list, on_count(|| ())).unwrap());
         }
     });
-    let kept = made - (FREES.get() - frees);
+    // What other tests removed may be freed here too.
+    let kept = made.saturating_sub(FREES.get() - frees);
     assert!(made >= COUNT && kept < COUNT / 4, "{kept} of {made} kept");
 }
