@@ -11,7 +11,8 @@
 //!    thread is in, or that cannot say what it has, it comes back to, for as long as a request waits.
 //! 4. When the request has asked for everything it waits until it is served, or the thread has nothing left to do, or
 //!    nothing was heard of it for [`SILENCE_NS`]: then its caches are stuck, perhaps on a lock that we hold; what others give or
-//!    tell meanwhile does not count. Nor does it wait longer than it has time. If it got nothing,
+//!    tell meanwhile does not count. One that is at work, or gets no CPU, is no such thread, and is waited for
+//!    [`STARVED_NS`]. Nor does a request wait longer than it has time. If it got nothing,
 //!    but the thread freed something (its *fruits*), another was quicker: it begins again, as after a visit of its own.
 //!
 //! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it has no thread. Where
@@ -36,6 +37,9 @@ use crate::topology;
 /// How long a request waits without any news of the thread.
 const SILENCE_NS: u64 = 100_000_000;
 
+/// The same, while the thread does not sleep.
+const STARVED_NS: u64 = 2_000_000_000;
+
 /// How long the thread waits, in microseconds, for a request to take what it lacked; so many times.
 const PAUSE_US: u32 = 50;
 /// See [`PAUSE_US`].
@@ -50,6 +54,8 @@ const BUSY: u32 = 100;
 /// A node's thread.
 struct Thread {
     started: AtomicBool,
+    /// The system's number of it; 0 until it runs.
+    number: AtomicU32,
     /// 0, or what is asked for (see [`Asked`]). What the thread sleeps on.
     asked: AtomicU32,
     /// Bytes that the request lacked that asked last; 0 when nobody knows.
@@ -63,6 +69,7 @@ struct Thread {
 static THREADS: [Thread; MAX_NODES] = [const {
     Thread {
         started: AtomicBool::new(false),
+        number: AtomicU32::new(0),
         asked: AtomicU32::new(0),
         goal: AtomicUsize::new(0),
         visits: AtomicU32::new(0),
@@ -119,13 +126,18 @@ pub(crate) fn wait(
     };
     count(&COUNTERS.waits);
     let thread = &THREADS[node];
-    let patience = || until.min(os::now_ns() + SILENCE_NS);
+    let after = |ns| until.min(os::now_ns() + ns);
     // Relaxed: whether it changes.
     let visits = || thread.visits.load(Ordering::Relaxed);
-    let (mut heard, mut end) = (visits(), patience());
+    // Relaxed: a number; until it is known the thread has not run.
+    let at_work = || match thread.number.load(Ordering::Relaxed) {
+        0 => true,
+        number => os::is_at_work(number),
+    };
+    let (mut heard, mut end, mut last) = (visits(), after(SILENCE_NS), after(STARVED_NS));
     loop {
         if visits() != heard {
-            (heard, end) = (visits(), patience());
+            (heard, end, last) = (visits(), after(SILENCE_NS), after(STARVED_NS));
         }
         let now = os::now_ns();
         let seen = claim.news();
@@ -136,9 +148,10 @@ pub(crate) fn wait(
         if block.is_some() || idle || !thread.started.load(Ordering::Relaxed) {
             return (block, idle);
         }
-        if now >= end {
+        if now >= last || (now >= end && !at_work()) {
             return (None, false);
         }
+        end = end.max(after(SILENCE_NS / 10));
         claim.sleep(seen, Duration::from_nanos(end - now));
     }
 }
@@ -155,6 +168,7 @@ pub(crate) fn forget() {
     for thread in &THREADS {
         // Relaxed: as above.
         thread.started.store(false, Ordering::Relaxed);
+        thread.number.store(0, Ordering::Relaxed);
         thread.asked.store(0, Ordering::Relaxed);
     }
 }
@@ -163,6 +177,10 @@ pub(crate) fn forget() {
 extern "C" fn run(argument: *mut c_void) -> *mut c_void {
     let node = argument.addr();
     let thread = &THREADS[node];
+    // Relaxed: see `wait`.
+    thread
+        .number
+        .store(os::thread_id() as u32, Ordering::Relaxed);
     // Whoever started it may have been pinned elsewhere.
     if let Some(cpus) = topology::machine().cpus_of(node) {
         os::run_on(&cpus);

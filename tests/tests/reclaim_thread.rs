@@ -128,6 +128,34 @@ fn a_stuck_reclaim_thread_is_not_waited_for() {
     }
 }
 
+/// A cache there that computes for longer than a thread may be silent, before it frees anything.
+struct Busy(Mutex<Vec<Block>>);
+
+impl Shrink for Busy {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(self.0.lock().unwrap().len()).each(10_000)
+    }
+
+    fn scan(&self, _: &mut ShrinkControl) -> Scan {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(300) {}
+        let objects = self.0.lock().unwrap().drain(..).count();
+        Scan::Freed { objects, bytes: 0 }
+    }
+}
+
+/// A thread that is at work, or gets no CPU, is not stuck. Seen to fail (refused) with `is_at_work` not asked.
+#[test]
+fn a_reclaim_thread_at_work_is_waited_for() {
+    alone("a_reclaim_thread_at_work_is_waited_for", || {
+        leave(8 * MIB);
+        let cache = Arc::new(Busy(Mutex::new(blocks(usize::MAX, 10_000))));
+        let spec = patient("busy").lane(Lane::Async);
+        let _registration = ebbmalloc::register(spec, cache).unwrap();
+        assert!(Block::new(2 * MIB).is_some());
+    });
+}
+
 /// What other requests say meanwhile is no news of the thread. Seen to fail with any news counted: it
 /// took the ten seconds that a request has.
 #[test]

@@ -98,5 +98,5 @@ pub(crate) use numa::{
 };
 pub(crate) use socket::{Listener, Socket, wait_for};
 pub(crate) use text::{Line, abort, say};
-pub(crate) use thread::{CpuSet, affinity, run_on, spawn, wait, wake};
+pub(crate) use thread::{CpuSet, affinity, is_at_work, run_on, spawn, wait, wake};
 pub(crate) use thread_word::{set_thread_word, thread_word};

@@ -5,6 +5,7 @@ use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::AtomicU32;
 
+use super::read_text;
 use crate::config::MAX_CPUS;
 
 /// Bytes of stack; the callbacks of caches run on it.
@@ -59,6 +60,16 @@ pub(crate) fn spawn(entry: extern "C" fn(*mut c_void) -> *mut c_void, argument: 
     started == 0
 }
 
+/// Whether a thread of this process, by the system's number, is at work, waits for a CPU or for the system: it does not sleep until
+/// somebody wakes it. False where the system does not say.
+pub(crate) fn is_at_work(number: u32) -> bool {
+    let mut buffer = [0; 1024];
+    let text = read_text(format_args!("/proc/self/task/{number}/stat"), &mut buffer);
+    // Behind the name, which may be anything.
+    let state = text.and_then(|text| text.rsplit_once(") "));
+    state.is_some_and(|(_, state)| state.starts_with(['R', 'D']))
+}
+
 /// CPUs, by the kernel's numbers, as the system calls have them: those below [`MAX_CPUS`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuSet([u64; CpuSet::WORDS]);
@@ -109,6 +120,22 @@ pub(crate) fn run_on(set: &CpuSet) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Seen to fail with another letter looked for.
+    #[test]
+    fn who_runs_is_at_work_and_who_sleeps_is_not() {
+        let number = crate::os::thread_id() as u32;
+        assert!(is_at_work(number) && !is_at_work(u32::MAX));
+        let sleeper = std::thread::spawn(move || {
+            let (number, end) = (
+                number,
+                std::time::Instant::now() + std::time::Duration::from_secs(60),
+            );
+            while is_at_work(number) && std::time::Instant::now() < end {}
+            is_at_work(number)
+        });
+        assert!(!sleeper.join().unwrap(), "it waits for the other");
+    }
 
     #[test]
     fn a_set_is_narrowed() {
