@@ -1066,7 +1066,8 @@ EBB_NOTHROW;
  * Registers a cache: from now on allocations that would fail call it. `*out` is what unregisters it.
  *
  * Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8, a flag is unknown, or the value or
- * class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback.
+ * class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback. `*out` is
+ * written before the first callback begins.
  *
  * Unregister before what the callbacks use is destroyed, static objects included: they may be called until the very end of the
  * process, also while its destructors run.
@@ -1083,10 +1084,43 @@ int ebb_shrinker_register(const struct ebb_shrinker_ops_t *ops,
 EBB_NOTHROW;
 
 /**
+ * The first half of `ebb_shrinker_register`: takes all memory that is needed, and calls nobody. The other half is
+ * `ebb_shrinker_register_prepared`, which cannot fail: for a cache that must not be called before it is complete, or is
+ * registered where it is too late to give up.
+ *
+ * Gives what `ebb_shrinker_register` gives, and what `*out` is goes to `ebb_shrinker_unregister` if it is not wanted after all.
+ *
+ * # Safety
+ *
+ * As `ebb_shrinker_register`.
+ *
+ */
+EBB_ATTR(nonnull(1, 2))
+int ebb_shrinker_prepare(const struct ebb_shrinker_ops_t *ops,
+                         struct ebb_shrinker_t **out)
+EBB_NOTHROW;
+
+/**
+ * Registers a cache that `ebb_shrinker_prepare` has prepared: from now on allocations that would fail call it. Allocates
+ * nothing, and cannot fail for want of memory.
+ *
+ * Gives 0; or EINVAL when it is not only prepared, but registered or retired already, and for NULL. May be called on any thread,
+ * also inside a callback of another. The callbacks may be running before this returns, and may use the handle.
+ *
+ * # Safety
+ *
+ * `shrinker` is NULL or what a function that registers or prepares has written, and not unregistered. Does not overlap with
+ * other calls for it, but for those inside its callbacks.
+ */
+int ebb_shrinker_register_prepared(struct ebb_shrinker_t *shrinker)
+EBB_NOTHROW;
+
+/**
  * Unregisters a shrinker, a last chance or a listener, and waits until its callbacks have returned: after 0 they are never
  * called again.
  *
- * Inside a callback of its own it gives EDEADLK and does nothing. NULL gives 0.
+ * Inside a callback of its own it gives EDEADLK and does nothing. NULL gives 0. A shrinker that was prepared and never
+ * registered is freed.
  *
  * # Safety
  *

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use ebb_shrinker::{
-    Count, Lane, RegisterError, Registration, Scan, Shrink, ShrinkControl, Shrinker, ShrinkerList,
+    Count, Lane, Prepared, RegisterError, Registration, Scan, Shrink, ShrinkControl, Shrinker,
+    ShrinkerList,
 };
 
 use crate::background;
@@ -128,14 +129,23 @@ pub fn register(
     spec: Shrinker,
     cache: impl Shrink + 'static,
 ) -> Result<Registration, RegisterError> {
-    let registration = spec.register(&SHRINKERS, cache)?;
+    prepare(spec, cache).map(Prepared::register)
+}
+
+/// The first half of [`register`]: takes all memory that it needs, and calls nobody yet. [`Prepared::register`] is the other
+/// half, which cannot fail: for a cache that must not be seen before it is complete, or where it is too late to give up.
+///
+/// # Errors
+/// [`RegisterError::OutOfMemory`]; the cache was dropped then.
+pub fn prepare(spec: Shrinker, cache: impl Shrink + 'static) -> Result<Prepared, RegisterError> {
+    let prepared = spec.prepare(&SHRINKERS, cache)?;
     let home = topology::machine().home_of(os::cpu());
     node::node(home).arena.withhold(home);
-    if registration.stats().lane == Lane::Async {
+    if prepared.lane() == Lane::Async {
         // Now, rather than in the middle of a failing allocation.
         background::start(home);
     }
-    Ok(registration)
+    Ok(prepared)
 }
 
 /// A notifier: a shrinker that always has one thing to try.

@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::time::Duration;
 
-use ebb::{RegisterError, Registration, Retirement, UnregisterError, raw};
+use ebb::{Prepared, RegisterError, Registration, Retirement, UnregisterError, raw};
 
 use crate::shrinker::{EbbScanResult, seeks_from_c};
 
@@ -13,31 +13,32 @@ pub struct EbbShrinker {
 }
 
 /// How far it has come.
-enum Handle {
+pub(crate) enum Handle {
+    Prepared(Prepared),
     Registered(Registration),
     Retired(Retirement),
 }
 
-/// Registers something and writes its handle to `*out`. 0 or ENOMEM.
+/// Makes something and writes its handle to `*out`. 0 or ENOMEM.
 ///
 /// # Safety
 ///
 /// `out` may be written.
 pub(crate) unsafe fn hand_out(
-    register: impl FnOnce() -> Result<Registration, RegisterError>,
+    make: impl FnOnce() -> Result<Handle, RegisterError>,
     out: *mut *mut EbbShrinker,
 ) -> c_int {
     let handle = raw::alloc(size_of::<EbbShrinker>()).cast::<EbbShrinker>();
     if handle.is_null() {
         return libc::ENOMEM;
     }
-    let Ok(registration) = register() else {
+    let Ok(made) = make() else {
         // SAFETY: the block from above, which nobody has seen.
         unsafe { raw::free(handle.cast()) };
         return libc::ENOMEM;
     };
     // SAFETY: a new block of that size, aligned for any type.
-    unsafe { handle.write(Handle::Registered(registration).into()) };
+    unsafe { handle.write(made.into()) };
     // SAFETY: the caller's clause: `out` may be written.
     unsafe { out.write(handle) };
     0
@@ -64,8 +65,9 @@ pub(crate) unsafe fn hand_out_named<F>(
     let (Ok(name), Some(function)) = (name, function) else {
         return libc::EINVAL;
     };
+    let register = || register(name, function, Context(context)).map(Handle::Registered);
     // SAFETY: the caller's clause: `out` may be written.
-    unsafe { hand_out(|| register(name, function, Context(context)), out) }
+    unsafe { hand_out(register, out) }
 }
 
 /// What a callback is called with.
@@ -82,10 +84,41 @@ impl Context {
     }
 }
 
+/// Registers a cache that `ebb_shrinker_prepare` has prepared: from now on allocations that would fail call it. Allocates
+/// nothing, and cannot fail for want of memory.
+///
+/// Gives 0; or EINVAL when it is not only prepared, but registered or retired already, and for NULL. May be called on any thread,
+/// also inside a callback of another. The callbacks may be running before this returns, and may use the handle.
+///
+/// # Safety
+///
+/// `shrinker` is NULL or what a function that registers or prepares has written, and not unregistered. Does not overlap with
+/// other calls for it, but for those inside its callbacks.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_register_prepared(shrinker: *mut EbbShrinker) -> c_int {
+    // SAFETY: the caller's clause: NULL or a live handle.
+    let handle = unsafe { shrinker.as_ref() };
+    if !handle.is_some_and(|handle| matches!(handle.state, Handle::Prepared(_))) {
+        return libc::EINVAL;
+    }
+    // SAFETY: the caller's clause. It is taken out here and put back, as registered.
+    let handle = unsafe { shrinker.read() };
+    if let Handle::Prepared(prepared) = handle.state {
+        let keep = |registration| {
+            // SAFETY: the handle is still live; its content was taken out above. No callback reads it before it is linked.
+            unsafe { shrinker.write(Handle::Registered(registration).into()) };
+        };
+        // SAFETY: it is only put away.
+        unsafe { prepared.register_with(keep) };
+    }
+    0
+}
+
 /// Unregisters a shrinker, a last chance or a listener, and waits until its callbacks have returned: after 0 they are never
 /// called again.
 ///
-/// Inside a callback of its own it gives EDEADLK and does nothing. NULL gives 0.
+/// Inside a callback of its own it gives EDEADLK and does nothing. NULL gives 0. A shrinker that was prepared and never
+/// registered is freed.
 ///
 /// # Safety
 ///
@@ -137,6 +170,10 @@ pub unsafe extern "C" fn ebb_shrinker_set_seeks(shrinker: *mut EbbShrinker, seek
     match &handle.state {
         Handle::Registered(registration) => {
             registration.set_seeks(seeks_from_c(seeks));
+            0
+        }
+        Handle::Prepared(prepared) => {
+            prepared.set_seeks(seeks_from_c(seeks));
             0
         }
         Handle::Retired(_) => libc::EINVAL,
@@ -204,6 +241,10 @@ impl Handle {
     /// Itself, if it is this thread that is in the callback.
     fn unregister(self) -> Result<(), Self> {
         match self {
+            Self::Prepared(prepared) => {
+                drop(prepared);
+                Ok(())
+            }
             Self::Registered(registration) => registration
                 .unregister()
                 .map_err(|UnregisterError::InsideOwnCallback(back)| Self::Registered(back)),
@@ -214,6 +255,7 @@ impl Handle {
     /// Itself, if a callback is running.
     fn retire(self) -> Result<(), Self> {
         let retirement = match self {
+            Self::Prepared(_) => return self.unregister(),
             Self::Registered(registration) => registration.retire(),
             Self::Retired(retirement) => retirement,
         };

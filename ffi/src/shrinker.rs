@@ -8,7 +8,7 @@ use ebb::{
     Shrinker,
 };
 
-use crate::handle::{EbbShrinker, hand_out};
+use crate::handle::{EbbShrinker, Handle, ebb_shrinker_register_prepared, hand_out};
 
 /// `count` answers: there is nothing to free.
 pub const EBB_COUNT_EMPTY: c_int = 0;
@@ -250,7 +250,8 @@ unsafe fn parse(ops: &EbbShrinkerOps) -> Option<(Shrinker, Callbacks)> {
 /// Registers a cache: from now on allocations that would fail call it. `*out` is what unregisters it.
 ///
 /// Gives 0; or EINVAL when the name or a callback is missing, the name is not UTF-8, a flag is unknown, or the value or
-/// class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback.
+/// class too high; or ENOMEM. On failure `*out` is as it was. May be called on any thread, also inside a callback. `*out` is
+/// written before the first callback begins.
 ///
 /// Unregister before what the callbacks use is destroyed, static objects included: they may be called until the very end of the
 /// process, also while its destructors run.
@@ -266,6 +267,33 @@ pub unsafe extern "C" fn ebb_shrinker_register(
     ops: *const EbbShrinkerOps,
     out: *mut *mut EbbShrinker,
 ) -> c_int {
+    // SAFETY: the caller's clause.
+    let status = unsafe { ebb_shrinker_prepare(ops, out) };
+    if status != 0 {
+        return status;
+    }
+    // SAFETY: just written.
+    let shrinker = unsafe { out.read() };
+    // SAFETY: a live handle, which nobody else has yet.
+    unsafe { ebb_shrinker_register_prepared(shrinker) }
+}
+
+/// The first half of `ebb_shrinker_register`: takes all memory that is needed, and calls nobody. The other half is
+/// `ebb_shrinker_register_prepared`, which cannot fail: for a cache that must not be called before it is complete, or is
+/// registered where it is too late to give up.
+///
+/// Gives what `ebb_shrinker_register` gives, and what `*out` is goes to `ebb_shrinker_unregister` if it is not wanted after all.
+///
+/// # Safety
+///
+/// As `ebb_shrinker_register`.
+///
+/// cbindgen:prefix=EBB_ATTR(nonnull(1, 2))
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ebb_shrinker_prepare(
+    ops: *const EbbShrinkerOps,
+    out: *mut *mut EbbShrinker,
+) -> c_int {
     // SAFETY: the caller's clause: `ops` may be read.
     let ops = unsafe { ops.read() };
     // SAFETY: the caller's clause: the name is a C string, or NULL.
@@ -273,5 +301,5 @@ pub unsafe extern "C" fn ebb_shrinker_register(
         return libc::EINVAL;
     };
     // SAFETY: the caller's clause: `out` may be written.
-    unsafe { hand_out(|| ebb::register(spec, callbacks), out) }
+    unsafe { hand_out(|| ebb::prepare(spec, callbacks).map(Handle::Prepared), out) }
 }

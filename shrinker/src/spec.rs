@@ -151,18 +151,42 @@ pub struct Prepared {
 impl Prepared {
     /// Puts the shrinker on its list. Cannot fail, and allocates nothing.
     pub fn register(self) -> Registration {
-        let Self {
-            list,
-            chain,
-            record,
-        } = self;
-        let record = NonNull::from(Box::leak(record));
+        let registration = self.into_registration();
         // SAFETY: alive, new, and freed only after `Registration` had it unlinked.
+        unsafe { registration.chain.link(registration.record) };
+        registration
+    }
+
+    /// As [`register`](Self::register), for bindings whose callbacks know of the registration: `keep` puts it away before the
+    /// first callback can begin.
+    ///
+    /// # Safety
+    /// `keep` does not use the registration, nor drop it, nor panic: it is good when this has returned, or in a callback.
+    pub unsafe fn register_with(self, keep: impl FnOnce(Registration)) {
+        let registration = self.into_registration();
+        let (chain, record) = (registration.chain, registration.record);
+        keep(registration);
+        // SAFETY: alive, new, and freed only after the registration, which was put away, had it unlinked.
         unsafe { chain.link(record) };
+    }
+
+    /// As [`Registration::set_seeks`], beforehand.
+    pub fn set_seeks(&self, seeks: u32) {
+        self.record.set_seeks(seeks);
+    }
+
+    /// Where its callbacks will run.
+    #[must_use]
+    pub fn lane(&self) -> Lane {
+        self.record.lane()
+    }
+
+    /// What it will be once its record is linked, which the caller sees to.
+    fn into_registration(self) -> Registration {
         Registration {
-            list,
-            chain,
-            record,
+            list: self.list,
+            chain: self.chain,
+            record: NonNull::from(Box::leak(self.record)),
         }
     }
 }

@@ -268,3 +268,21 @@ fn churn_is_cheap() {
     assert!(start.elapsed() < PATIENCE);
     assert!(list.is_empty());
 }
+
+/// The registration is put away before the first callback can begin. Seen to fail with the link made before.
+#[test]
+fn a_registration_is_kept_before_the_first_callback() {
+    let list = list();
+    let prepared = patient("early").prepare(list, on_count(|| ())).unwrap();
+    let (mut kept, mut visited) = (None, 0);
+    let keep = |registration| {
+        kept = Some(registration);
+        visited = walk(list, 12).visited;
+    };
+    // SAFETY: it is only put away.
+    unsafe { prepared.register_with(keep) };
+    assert_eq!(visited, 0);
+    assert_eq!(walk(list, 12).visited, 1);
+    drop(kept);
+    assert!(list.is_empty());
+}

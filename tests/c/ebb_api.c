@@ -332,6 +332,41 @@ static void bad_shrinkers(void) {
     CHECK(ebb_shrinker_unregister(out) == 0 && ebb_shrinker_unregister(NULL) == 0);
 }
 
+/* What is only prepared is not called. Registering it takes no memory: there is none, as the other functions say. Seen to fail
+ * with the second step made by the first, and with a block allocated and freed in it. */
+static void prepared(void) {
+    static void *objects[8192];
+    cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 0, 8192, 3000, 0, 0, NULL, objects};
+    ebb_shrinker_ops_t ops = {.name = "prepared", .scan = scan, .context = &cache, .deadline_us = PATIENT};
+    ebb_shrinker_t *other = NULL;
+    CHECK(ebb_shrinker_prepare(&ops, &other) == EINVAL && other == NULL && ebb_shrinker_register_prepared(NULL) == EINVAL);
+    ops.count = count;
+    CHECK(ebb_shrinker_prepare(&ops, &other) == 0 && ebb_shrinker_unregister(other) == 0);
+    CHECK(ebb_shrinker_prepare(&ops, &other) == 0 && ebb_shrinker_retire(other) == 0);
+    CHECK(ebb_shrinker_prepare(&ops, &cache.shrinker) == 0 && ebb_shrinker_set_seeks(cache.shrinker, 3) == 0);
+    other = NULL;
+    ebb_set_reports(0);
+    ebb_set_budget(ebb_backed() + (16 << 20));
+    fill(&cache);
+    CHECK(cache.used < cache.capacity && cache.scans == 0 && ebb_shrinker_find("prepared") == 0);
+    void **rest = NULL, **block;
+    CHECK(ebb_mode_begin(EBB_MODE_NO_WAIT) == 0);
+    for (size_t size = 2048; size > 0; size -= 16) /* down to the last hole */
+        for (; (block = ebb_malloc(size)); rest = block) *block = rest;
+    CHECK(ebb_mode_end(EBB_MODE_NO_WAIT) == 0);
+    CHECK(ebb_shrinker_prepare(&ops, &other) == ENOMEM && ebb_shrinker_register(&ops, &other) == ENOMEM && other == NULL);
+    CHECK(ebb_shrinker_register_prepared(cache.shrinker) == 0 && ebb_shrinker_register_prepared(cache.shrinker) == EINVAL);
+    ebb_shrinker_stats_t figures = {.size = sizeof figures};
+    CHECK(ebb_get_shrinker_stats(ebb_shrinker_find("prepared"), &figures) == 0 && figures.seeks == 3);
+    CHECK((block = ebb_malloc(3000)) && cache.scans > 0);
+    ebb_free(block);
+    CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
+    ebb_set_reports(1);
+    ebb_set_budget(0);
+    for (; rest; rest = block) block = *rest, ebb_free(rest);
+    while (cache.used > 0) ebb_free(cache.objects[--cache.used]);
+}
+
 /* A cache that may block: it is called on another thread. */
 static int blocking_scan(void *context, ebb_shrink_control_t *control, ebb_scan_result_t *result) {
     cache_t *cache = context;
@@ -502,6 +537,7 @@ int main(void) {
     pressure_by_count();
     sizes_by_count();
     bad_shrinkers();
+    prepared();
     asynchronous();
     scopes();
     last_chances();
