@@ -8,8 +8,8 @@
 //! - *What was measured.* How much more is backed with the caches than before there were any comes back when they are empty, but
 //!   for the slabs that blocks of others pin: at most one each, with its table. Less what was granted since, and if it is enough for the request
 //!   with the allocator's rounding and tables, the request must be granted.
-//! - *What can be done.* All caches are emptied by hand, all that is free is given back, and the same request is made again,
-//!   by a thread that may not reclaim. If it is granted now, it should have been before.
+//! - *What can be done.* All caches are emptied by hand, all that is free is given back, and the same request is made again. If it
+//!   is granted now, it should have been before.
 //!
 //! Each case follows from its number, and begins with an empty heap. What the reclaim thread (one shrinker in 128 is
 //! for it) gets of the processor does not: where others take all of it, it may be silent for longer than a request waits.
@@ -161,7 +161,8 @@ impl Case {
         let sure = need <= self.sure;
         let left: Vec<usize> = self.piles.iter().map(|pile| pile.take().len()).collect();
         ebbmalloc::purge();
-        let _scope = ebbmalloc::mode(Mode::NoWait);
+        // Not one that fails at once: that has a part of the reserve too.
+        let _scope = ebbmalloc::mode(Mode::NoRetry);
         let granted = request().is_some();
         match sure || granted {
             true => Err(format!(

@@ -13,8 +13,8 @@ enum { MOST = 10000 };
 static sem_t begin, done, end;
 static pthread_t threads[MOST];
 
-static int count(void *context, const ebb_shrink_control_t *control, size_t *objects) {
-    (void)control, (void)objects;
+static int count(void *context, const ebb_shrink_control_t *control, ebb_count_result_t *result) {
+    (void)control, (void)result;
     __atomic_fetch_add((size_t *)context, 1, __ATOMIC_RELAXED);
     return EBB_COUNT_EMPTY;
 }
