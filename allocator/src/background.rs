@@ -102,8 +102,7 @@ pub(crate) fn ask(node: usize, value: u8, priority: u8, wide: bool, lacking: usi
     let thread = &THREADS[node];
     // Relaxed: a hint how much.
     thread.goal.store(lacking, Ordering::Relaxed);
-    let scope = Asked(if wide { Asked::WIDE } else { 0 });
-    let more = Asked::new(value, priority).and(scope);
+    let more = Asked::new(value, priority, wide);
     let add = |asked| Some(Asked(asked).and(more).0);
     // Release: pairs with the Acquire in `run`; the goal is seen. Relaxed: the word is all there is to read.
     let before = thread

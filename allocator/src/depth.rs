@@ -10,19 +10,25 @@ impl Asked {
     /// Over all nodes, not the thread's alone.
     pub(crate) const WIDE: u32 = 1 << 16;
 
+    /// One request that has come to its end. Those are counted in the bits above, so that the word differs when another one has.
+    const END: u32 = Self::WIDE << 1;
+
     /// Both.
     pub(crate) fn and(self, more: Self) -> Self {
         let deepest = (self.0 % Self::WIDE).max(more.0 % Self::WIDE);
-        Self(deepest | ((self.0 | more.0) & Self::WIDE))
+        let end = if more.priority() == 0 { Self::END } else { 0 };
+        let ends = (self.0 - self.0 % Self::END).wrapping_add(end);
+        Self(deepest | ((self.0 | more.0) & Self::WIDE) | ends)
     }
 
     pub(crate) fn is_wide(self) -> bool {
         self.0 & Self::WIDE != 0
     }
 
-    pub(crate) fn new(value: u8, priority: u8) -> Self {
+    pub(crate) fn new(value: u8, priority: u8, wide: bool) -> Self {
         let hardness = u32::from(DEF_PRIORITY - priority.min(DEF_PRIORITY));
-        Self((u32::from(value) << 8) + hardness + 1)
+        let wide = if wide { Self::WIDE } else { 0 };
+        Self((u32::from(value) << 8) + hardness + 1 + wide)
     }
 
     pub(crate) fn value(self) -> u8 {
@@ -71,16 +77,29 @@ mod tests {
         let mut last = 0;
         for value in [0, 1, 4, 8, u8::MAX] {
             for priority in (0..=DEF_PRIORITY).rev() {
-                let asked = Asked::new(value, priority);
+                let asked = Asked::new(value, priority, false);
                 assert!(asked.0 > last);
                 assert_eq!((asked.value(), asked.priority()), (value, priority));
                 last = asked.0;
             }
         }
-        let wide = Asked(Asked::WIDE);
-        let both = Asked::new(4, 3).and(wide).and(Asked::new(8, 12));
+        let both = Asked::new(4, 3, true).and(Asked::new(8, 12, false));
         assert_eq!((both.value(), both.priority()), (8, 12));
-        assert!(both.is_wide() && !Asked::new(u8::MAX, 0).is_wide());
+        assert!(both.is_wide() && !Asked::new(u8::MAX, 0, false).is_wide());
+    }
+
+    /// Who asks for everything is told apart from who did so before. Seen to fail without the count.
+    #[test]
+    fn each_end_is_another() {
+        let (gently, all) = (Asked::new(8, 5, true), Asked::new(8, 0, true));
+        let mut asked = Asked(0).and(all);
+        assert!(asked.and(gently) == asked, "asked for that already");
+        for _ in 0..100_000 {
+            let more = asked.and(all);
+            assert!(more != asked && more.is_wide());
+            assert_eq!((more.value(), more.priority()), (8, 0));
+            asked = more;
+        }
     }
 
     /// Seen to fail with the descent always begun at the top.
@@ -90,7 +109,7 @@ mod tests {
         let mut walks = |value, priority| {
             let mut walks = Vec::new();
             while walks.last() != Some(&(value, priority)) {
-                depth.advance(Asked::new(value, priority));
+                depth.advance(Asked::new(value, priority, false));
                 walks.push((depth.value, depth.priority));
             }
             walks
