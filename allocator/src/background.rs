@@ -97,8 +97,9 @@ pub(crate) fn is_there(node: usize) -> bool {
 }
 
 /// Step 1. A `wide` request is helped by any node's memory, others by this one's alone. `lacking` is how many bytes it
-/// still lacks, 0 when it does not know.
-pub(crate) fn ask(node: usize, value: u8, priority: u8, wide: bool, lacking: usize) {
+/// still lacks, 0 when it does not know. Whether the thread is to go so far: while it has to go on with what is dearer, for
+/// another request, it will not, and is to be asked again when it is done.
+pub(crate) fn ask(node: usize, value: u8, priority: u8, wide: bool, lacking: usize) -> bool {
     let thread = &THREADS[node];
     // Relaxed: a hint how much.
     thread.goal.store(lacking, Ordering::Relaxed);
@@ -111,6 +112,7 @@ pub(crate) fn ask(node: usize, value: u8, priority: u8, wide: bool, lacking: usi
     if before == Ok(0) {
         os::wake(&thread.asked);
     }
+    before.is_ok_and(|before| Asked(before).and(more).covers(more))
 }
 
 /// Step 4, at most `until` then. What `request` got, if anything, and whether to wait another time.

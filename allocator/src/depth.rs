@@ -21,6 +21,11 @@ impl Asked {
         Self(deepest | ((self.0 | more.0) & Self::WIDE) | ends)
     }
 
+    /// Whether who does this does `other` too. One that asks for less of what is dearer does not do with all of what is cheaper.
+    pub(crate) fn covers(self, other: Self) -> bool {
+        self.value() == other.value() && self.priority() <= other.priority()
+    }
+
     pub(crate) fn is_wide(self) -> bool {
         self.0 & Self::WIDE != 0
     }
@@ -86,6 +91,15 @@ mod tests {
         let both = Asked::new(4, 3, true).and(Asked::new(8, 12, false));
         assert_eq!((both.value(), both.priority()), (8, 12));
         assert!(both.is_wide() && !Asked::new(u8::MAX, 0, false).is_wide());
+    }
+
+    /// Seen to fail with the larger word taken for one that asks for more.
+    #[test]
+    fn dearer_caches_are_not_cheaper_ones() {
+        let asked = |value, priority| Asked::new(value, priority, false);
+        let both = asked(7, 1).and(asked(1, 0));
+        assert!(!both.covers(asked(1, 0)) && both.covers(asked(7, 1)));
+        assert!(both.covers(asked(7, 12)) && !both.covers(asked(7, 0)));
     }
 
     /// Who asks for everything is told apart from who did so before. Seen to fail without the count.

@@ -162,22 +162,28 @@ impl Round {
         if SHRINKERS.has_async() && search.may_wait() {
             background::start(node);
         }
+        let ask = |priority| {
+            let wide = search.only.is_none();
+            background::ask(node, max_value, priority, wide, search.request.lacking())
+        };
+        let mut asked = false;
         for priority in (0..=DEF_PRIORITY).rev() {
             self.walk(search, node, max_value, priority);
             if self.block.is_some() || search.time_is_up() {
                 return;
             }
-            if SHRINKERS.has_async() && search.may_wait() {
-                let wide = search.only.is_none();
-                background::ask(node, max_value, priority, wide, search.request.lacking());
-            }
+            asked = SHRINKERS.has_async() && search.may_wait() && ask(priority);
         }
-        if SHRINKERS.has_async() && search.may_wait() && !self.impatient {
+        while SHRINKERS.has_async() && search.may_wait() && !self.impatient {
             let (block, again) =
                 background::wait(node, search.request, search.attempt, search.until);
             self.block = block;
             self.impatient = !again;
             self.freed |= background::fruits(node) != fruits;
+            if asked || self.block.is_some() || search.time_is_up() {
+                return;
+            }
+            asked = ask(0);
         }
     }
 
