@@ -3,7 +3,8 @@
 //!
 //! 1. A request whose walk was not enough *asks*: it raises its node's word to the value and priority it has come down to,
 //!    and goes on with its own shrinkers. The node's thread is started when there is none: at the first request, after a
-//!    fork at the first one in the child.
+//!    fork at the first one in the child. The word is the largest of what is asked for, and that is not all of it: whoever was
+//!    passed over by one for dearer caches asks again when the thread is done.
 //! 2. The thread walks over the shrinkers of the async lane, and over what the sync lane put off, gently first and down to
 //!    what was asked, like the request itself.
 //! 3. After each shrinker it drains, and gives what came free to the common credit of the requests in flight. When that
