@@ -150,10 +150,12 @@ pub(crate) fn wait(
         if block.is_some() || idle || !thread.started.load(Ordering::Relaxed) {
             return (block, idle);
         }
-        if now >= last || (now >= end && !at_work()) {
-            return (None, false);
+        if now >= end {
+            if now >= last || !at_work() {
+                return (None, false);
+            }
+            end = last.min(now + SILENCE_NS / 10);
         }
-        end = end.max(after(SILENCE_NS / 10));
         claim.sleep(seen, Duration::from_nanos(end - now));
     }
 }
