@@ -137,8 +137,8 @@ fn a_panic_in_a_pause_is_the_end_of_the_scan() {
 }
 
 /// A visit is late once, however often it pauses; and what a pause says of it in time does not make an earlier visit
-/// forgotten. Seen to fail with a strike for each late stretch (moved in the first visit), and with strikes counted from what
-/// the last pause left (never moved).
+/// forgotten. Seen to fail with a strike for each late stretch (moved in the first visit), with strikes counted from what the
+/// last pause left (never moved), and with an overrun booked for each late stretch.
 #[test]
 fn a_visit_is_late_once() {
     let (list, pile) = (list(), Pile::leak(1000));
@@ -151,7 +151,7 @@ fn a_visit_is_late_once() {
     });
     let spec = Shrinker::new("late").batch(10);
     let spec = spec.deadline(Duration::from_millis(20));
-    let _registration = spec.register(list, cache).unwrap();
+    let registration = spec.register(list, cache).unwrap();
     let mut moved = Vec::new();
     for visits in 1..=3 {
         let some = Walk {
@@ -167,5 +167,27 @@ fn a_visit_is_late_once() {
             ControlFlow::Continue(())
         });
     }
-    assert_eq!(moved, [3]);
+    assert_eq!((moved, registration.stats().overruns), (vec![3], 3));
+}
+
+/// A visit is misreported once, however often it pauses. Seen to fail with one booked for each stretch (14).
+#[test]
+fn a_visit_is_misreported_once() {
+    let (list, pile) = (list(), Pile::leak(1000));
+    let cache = on_scan(1000, move |ctl| {
+        let freed = Front(pile).scan(ctl);
+        // More than it was asked for: that cannot be.
+        ctl.set_scanned(ctl.to_scan() + 1);
+        freed
+    });
+    let registration = patient("boaster").batch(10).register(list, cache).unwrap();
+    let all = Walk {
+        priority: 0,
+        objects: 1000,
+        goal: 1,
+        ..Walk::default()
+    };
+    let report = list.walk(&all, &mut |_| ControlFlow::Continue(()));
+    assert!(report.objects > 500, "{report:?}");
+    assert_eq!(registration.stats().misreports, 1);
 }

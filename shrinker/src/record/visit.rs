@@ -94,6 +94,7 @@ impl<'a> Call<'a> {
             outcome,
             strikes: self.record.lateness.strikes(),
             late: false,
+            misreported: false,
             paused: false,
         }
     }
@@ -105,7 +106,10 @@ impl<'a> Call<'a> {
         let scan = |job: &mut Job<'_>| job.scan(&self.callee, &mut outcome);
         let rest = work.job.as_mut().map_or(Rest::End, scan);
         self.record.holder.returned();
-        outcome.overran |= self.callee.overran();
+        // Both once a visit, like the strike.
+        outcome.overran = self.callee.overran() && !work.late;
+        outcome.misreported &= !work.misreported;
+        work.misreported |= outcome.misreported;
         let now = self.callee.now();
         if self.walk.exhaustive && !work.paused && outcome.is_vain() {
             // Relaxed: see `is_pending`.
@@ -129,6 +133,8 @@ pub(crate) struct Work<'a> {
     strikes: u32,
     /// Whether this visit is one.
     late: bool,
+    /// Whether it was booked as misreported.
+    misreported: bool,
     paused: bool,
 }
 
