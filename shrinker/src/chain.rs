@@ -270,10 +270,9 @@ impl Chain {
         if !limbo.is_full() || epoch::thread_exiting() {
             return;
         }
-        for record in self.lock().with(|| limbo.take()) {
-            // SAFETY: from a box (see `spec`), unlinked, so out of reach for later guards, and ours alone; not exiting.
-            unsafe { self.epoch.retire(record) };
-        }
+        let records = self.lock().with(|| limbo.take());
+        // SAFETY: from boxes (see `spec`), unlinked, so out of reach for later guards, and ours alone; not exiting.
+        unsafe { self.epoch.retire(records) };
     }
 
     /// In a forked child, with the lock held: repairs every record and forgets the collector.

@@ -1,7 +1,8 @@
 //! The short lock that orders registrations, removals and snapshots among themselves. No walk takes it to visit shrinkers; at
 //! its end one does (`sweep`), in the seldom case that an orphan or a batch of records waits to be cleared away.
 //!
-//! Held for a handful of stores; never across a callback, an allocation or a guard. Who finds it held looks again a few
+//! Held for a handful of stores; never across a callback, an allocation or a guard. (The epoch has a lock of its own,
+//! which is, and says there why that may be.) Who finds it held looks again a few
 //! times, which is mostly enough and far cheaper than to sleep; then it sleeps on a futex, so a preempted holder is not
 //! spun on. Fork handlers may take it in one call and give it back in another.
 //!
@@ -32,7 +33,7 @@ impl Lock {
         }
     }
 
-    /// Runs `f` under the lock. `f` must not panic, allocate, or call anything that might.
+    /// Runs `f` under the lock. `f` must not panic, and calls nothing that might want the lock.
     pub(crate) fn with<R>(&self, f: impl FnOnce() -> R) -> R {
         self.acquire();
         let result = f();
@@ -64,6 +65,12 @@ impl Lock {
         while self.word.swap(AWAITED, Ordering::Acquire) != FREE {
             wait(&self.word, AWAITED);
         }
+    }
+
+    /// In a forked child, which has one thread: nobody holds it, nobody waits.
+    pub(crate) fn forget(&self) {
+        // Relaxed: there is one thread.
+        self.word.store(FREE, Ordering::Relaxed);
     }
 
     /// Gives the lock back. The caller must hold it.

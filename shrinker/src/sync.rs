@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 pub(crate) use imp::{
-    AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, BATCH, DEPTH, FRAMES, NODES, SPINS,
+    ADMITS, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, BATCH, DEPTH, FRAMES, NODES, SPINS,
 };
 pub(crate) use imp::{Collector, EpochGuard, LocalGuard};
 pub(crate) use imp::{
@@ -46,6 +46,9 @@ mod imp {
 
     /// How many nodes there may be.
     pub(crate) const NODES: usize = crate::MAX_NODES;
+
+    /// Whether a thread's first guard is a matter of its own: see `epoch`.
+    pub(crate) const ADMITS: bool = true;
 
     // Constant and without destructors, so that no access ever allocates or fails.
     thread_local! {

@@ -23,6 +23,9 @@ pub(crate) const BATCH: usize = 1;
 /// One node: each atomic is something for the model to follow.
 pub(crate) const NODES: usize = 1;
 
+/// No: this collector has no tables, and a lock would order what guards do not.
+pub(crate) const ADMITS: bool = false;
+
 loom::thread_local! {
     pub(crate) static DEPTH: Cell<usize> = Cell::new(0);
     pub(crate) static FRAMES: Cell<*const ()> = Cell::new(ptr::null());

@@ -190,7 +190,8 @@ fn at_exit(f: impl FnOnce() + 'static) {
     AT_EXIT.with(|slot| slot.0.replace(Some(Box::new(f))));
 }
 
-/// Its last act, after seize is gone from it. Seen to fail with the test of `thread_exiting` left out of `walk`.
+/// Its last act, after seize is gone from it: what it allocates may fail again. Seen to fail with the test of `thread_exiting` left
+/// out of `walk`, and with nothing done when the id is given back.
 #[test]
 fn an_exiting_thread_walks_no_more() {
     let list = list();
@@ -200,7 +201,7 @@ fn an_exiting_thread_walks_no_more() {
     let thread = thread::spawn(move || {
         // Registered first, so run last.
         at_exit(move || {
-            assert!(thread_exiting());
+            assert!(thread_exiting() && !thread_must_not_fail());
             list.for_each(&mut |stats| assert_eq!(stats.name(), "any"));
             visited.store(walk(list, 0).visited, Ordering::SeqCst);
         });

@@ -11,30 +11,6 @@ use std::thread;
 use common::*;
 use ebb_shrinker::*;
 
-/// Forks as `pthread_atfork` would have it, runs `child` there, and says whether it answered true in time.
-/// The child may not panic or print: other threads may have held those locks.
-fn fork(list: &ShrinkerList, child: impl FnOnce() -> bool) -> bool {
-    list.fork_prepare();
-    // SAFETY: the child uses only what `fork_child` repairs and the C library's allocator, then leaves by `_exit`.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        // SAFETY: no pointers.
-        unsafe { libc::alarm(60) };
-        // SAFETY: the forked child's only thread, which ran fork_prepare.
-        unsafe { list.fork_child() };
-        let status = i32::from(!child());
-        // SAFETY: ends the child without destructors that belong to the parent.
-        unsafe { libc::_exit(status) };
-    }
-    list.fork_parent();
-    assert!(pid > 0);
-    let mut status = 0;
-    // SAFETY: our child, and a place for its status.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert_eq!(waited, pid);
-    libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-}
-
 /// A shrinker, and a thread in its callback that stays there until it is let go: the first call alone waits.
 fn blocked(
     list: &'static ShrinkerList,
