@@ -23,6 +23,7 @@ use crate::config::{DENSE, SLICE, SMALL_PAGES, UNIT, UNIT_SLICES};
 use crate::limits;
 use crate::lock::Lock;
 use crate::pace::Pace;
+use crate::scope;
 use crate::slab::UNIT_METADATA;
 use crate::span_map::{self, Pages, Unit};
 use crate::tide::Tide;
@@ -86,9 +87,11 @@ impl Arena {
     }
 
     /// Takes a run of `slices` that begins at a multiple of `grain` slices, a power of two; with room to find that in it is at
-    /// most a unit. Nothing when the budget or the system says no. `node` is where new memory is placed. Who must not fail gets
-    /// what was withheld.
+    /// most a unit. Nothing when the budget or the system says no. `node` is where new memory is placed.
     pub(crate) fn alloc(&self, slices: usize, grain: usize, node: usize) -> Option<Span> {
+        if scope::is_apart() {
+            return self.alloc_apart(slices, grain, node);
+        }
         loop {
             let mut units = self.units.lock();
             if let Some((unit, run)) = units.find_room(slices, grain) {
@@ -96,24 +99,31 @@ impl Arena {
             }
             drop(units);
             if !self.grow(slices, grain, node) {
-                return self.alloc_withheld(slices, grain);
+                return None;
             }
         }
     }
 
-    /// The same from what was withheld, for who must not fail.
+    /// The same from what is withheld. Where that is used up more is withheld; and where there is no more it is from what there is.
     #[cold]
-    fn alloc_withheld(&self, slices: usize, grain: usize) -> Option<Span> {
-        if !ebb_shrinker::thread_must_not_fail() {
-            return None;
-        }
+    fn alloc_apart(&self, slices: usize, grain: usize, node: usize) -> Option<Span> {
         let mut units = self.units.lock();
-        let (unit, run) = units.find_withheld(slices, grain)?;
+        if let Some((unit, run)) = units.find_withheld(slices, grain) {
+            return self.take(&mut units, unit, run);
+        }
+        drop(units);
+        self.withhold(node);
+        let mut units = self.units.lock();
+        let found = match units.find_withheld(slices, grain) {
+            None => units.find_room(slices, grain),
+            found => found,
+        };
+        let (unit, run) = found?;
         self.take(&mut units, unit, run)
     }
 
-    /// Withholds some address space from everybody but those who must not fail: whoever walks the list of shrinkers because
-    /// the system has no more needs some memory for that. Nothing of it is backed. As much as there is.
+    /// Withholds some address space from everybody but those who must not fail (`apart`). Nothing of it is backed. As much as
+    /// there is.
     pub(crate) fn withhold(&self, node: usize) {
         let enough = self.units.lock().withhold();
         if !enough && self.grow(UNIT_SLICES, 1, node) {
@@ -158,7 +168,7 @@ impl Arena {
         let pristine = unit.free == ALL && unit.committed == 0;
         let metadata = if pristine { UNIT_METADATA } else { 0 };
         if pristine && unit.pages == Pages::Huge {
-            let dense = self.in_use() >= DENSE;
+            let dense = self.in_use() >= DENSE && !scope::is_apart();
             if dense && budget::charge_on(&self.account, UNIT, metadata) {
                 unit.committed = ALL;
                 return Some(UNIT);

@@ -89,6 +89,29 @@ fn who_grows_second_adds_nothing() {
     assert!(units() > before);
 }
 
+/// What is had apart lies in what is withheld, whatever the budgets, and is nobody else's when it is free again; there is more
+/// when that is used up. Seen to fail with room looked for anywhere, without the limits exceeded, and with no more withheld.
+#[test]
+fn what_was_apart_stays_apart() {
+    static ARENA: Arena = Arena::new();
+    let unit = |span: &Span| span.start / UNIT;
+    let ours = ARENA.alloc(1, 1, 0).unwrap();
+    ARENA.account.set(Some(0));
+    assert!(ARENA.alloc(UNIT_SLICES, 1, 0).is_none());
+    let apart = || scope::apart(|| ARENA.alloc(UNIT_SLICES / 2 + 1, 1, 0)).unwrap();
+    let spans = [(); 9].map(|()| apart());
+    ARENA.account.set(None);
+    let units = spans.each_ref().map(unit);
+    assert!(!units.contains(&unit(&ours)));
+    spans
+        .iter()
+        .for_each(|span| ARENA.put(span.start, UNIT_SLICES / 2 + 1, 0));
+    let others = [(); 30].map(|()| ARENA.alloc(UNIT_SLICES / 2, 1, 0).unwrap());
+    assert!(others.iter().all(|other| !units.contains(&unit(other))));
+    let again = apart();
+    assert!(units.contains(&unit(&again)), "as long as it is enough");
+}
+
 /// What is withheld is nobody's but theirs who must not fail, also when they have used and given back some of it; and it is
 /// seen by whoever changes all units. Seen to fail with `relist` moving such units, and with `each` passing over
 /// them.

@@ -9,7 +9,8 @@
 //!   is what they live on, and three eighths of it are theirs alone. The request itself may not, when it retries. A thread that
 //!   may not reclaim (`scope::no_reclaim`) may: it may have to deal with a failure.
 //!   What they borrow is repaid first by what they give back.
-//! - The list of shrinkers itself, which cannot do without, may go over the budget by [`OVERDRAFT`] for each node.
+//! - The list of shrinkers itself, which cannot do without, may go over the budget, and its node's, for what it gets apart
+//!   (`apart`, which says how much that is).
 //! - A request that may not fail (`scope::Mode::NoFail`) may go over it, and over its node's, by as much as it needs. When
 //!   all else has failed it is `forced`: it pays from its credit first, and is charged for the rest whatever the limit.
 //! - What a reclaiming thread gives back goes to its request's *credit* and stays charged, so that no other thread
@@ -25,12 +26,7 @@ use crate::limits::{self, excess, hard_limit, no_wait_limit, soft_limit};
 use crate::request;
 use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, add};
-use crate::topology;
 use crate::torture;
-
-/// How far the bookkeeping of the list of shrinkers may exceed the budget, in bytes, for each node: a thread's part of it
-/// lies where the thread ran first, and needs a slab or two there.
-const OVERDRAFT: usize = 1 << 20;
 
 /// Charges `bytes`, unless that would exceed the limit.
 #[must_use]
@@ -69,9 +65,8 @@ fn overdraw(backed: usize, bytes: usize) -> Result<usize, usize> {
             add(&COUNTERS.forced_bytes, over.min(bytes) as u64);
         });
     }
-    if ebb_shrinker::thread_must_not_fail() {
-        let overdraft = OVERDRAFT * topology::machine().nodes;
-        return limits::charge_up_to(hard_limit().saturating_add(overdraft), bytes);
+    if scope::is_apart() {
+        return limits::charge_up_to(usize::MAX, bytes);
     }
     Err(backed)
 }
@@ -109,15 +104,14 @@ pub(crate) fn release_on(account: &Account, bytes: usize, more: usize) {
     release(bytes + more);
 }
 
-/// Charges `bytes` to a node alone, unless that would exceed its limit. How much of it the request paid from its credit. The
-/// bookkeeping of the list of shrinkers may exceed it, as far as the process's budget allows.
+/// Charges `bytes` to a node alone, unless that would exceed its limit. How much of it the request paid from its credit.
 #[must_use]
 pub(crate) fn charge_node(account: &Account, bytes: usize) -> Option<usize> {
     let retrying = request::current().is_some_and(|request| request.is_retrying());
     let stake = if retrying { stake(account) } else { None };
     let paid = account.charge(bytes, stake, retrying);
     paid.or_else(|| {
-        let always = scope::is_forced() || ebb_shrinker::thread_must_not_fail();
+        let always = scope::is_forced() || scope::is_apart();
         always.then(|| account.charge_always(bytes, stake))
     })
 }

@@ -172,7 +172,7 @@ impl ObjectCache {
 /// Calls `f` with the figures of each [`SlabCache`](crate::SlabCache) there is, the youngest first, those closed with objects
 /// in use too. Allocates nothing.
 pub fn slab_caches(f: &mut dyn FnMut(&CacheStats)) {
-    caches::all()
+    caches::made()
         .filter_map(ObjectCache::stats)
         .for_each(|stats| f(&stats));
 }

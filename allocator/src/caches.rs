@@ -8,6 +8,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use ebb_shrinker::Name;
 
+use crate::apart;
 use crate::budget;
 use crate::cache_home::Slabs;
 use crate::config::PAGE;
@@ -23,8 +24,13 @@ static LAST: AtomicPtr<ObjectCache> = AtomicPtr::new(ptr::null_mut());
 /// Held while a cache is made.
 static MAKING: Lock<()> = Lock::new(());
 
-/// All there are, open, closed or over.
+/// All there are, those apart too.
 pub(crate) fn all() -> impl Iterator<Item = &'static ObjectCache> {
+    made().chain(&apart::CACHES)
+}
+
+/// All that were ever made, open, closed or over.
+pub(crate) fn made() -> impl Iterator<Item = &'static ObjectCache> {
     // Acquire: pairs with the Release in `make_room`.
     let mut next = LAST.load(Ordering::Acquire);
     core::iter::from_fn(move || {
@@ -39,7 +45,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static ObjectCache> {
 /// Opens a cache of objects of a size class, without hooks, watched or not. Nothing when there is no memory for it.
 pub(crate) fn open(name: Name, class: usize, watch: Option<Watch>) -> Option<&'static ObjectCache> {
     let _making = MAKING.lock();
-    let mut alike = all().filter(|cache| cache.places.is_empty() == watch.is_some());
+    let mut alike = made().filter(|cache| cache.places.is_empty() == watch.is_some());
     let over = alike.find(|cache| cache.identity.lock().state == State::Over);
     let cache = over.or_else(|| make_room(watch.is_some()))?;
     // Relaxed, all three: whoever uses it is handed it later.
@@ -118,11 +124,15 @@ fn fill<T>(start: NonNull<u8>, count: usize, make: impl Fn() -> T) -> &'static [
     unsafe { core::slice::from_raw_parts(first.as_ptr(), count) }
 }
 
+/// Those that have slabs.
+pub(crate) fn with_slabs() -> impl Iterator<Item = &'static ObjectCache> {
+    // Relaxed: one that gets its first slab now has nothing to spare, and nothing to show.
+    all().filter(|cache| cache.slabs.load(Ordering::Relaxed) > 0)
+}
+
 /// Drains all caches, or what of them is one node's. The bytes that were given back.
 pub(crate) fn drain(only: Option<usize>) -> usize {
-    // Relaxed: one that gets its first slab now has nothing to spare.
-    let with_slabs = all().filter(|cache| cache.slabs.load(Ordering::Relaxed) > 0);
-    with_slabs.map(|cache| cache.drain(only)).sum()
+    with_slabs().map(|cache| cache.drain(only)).sum()
 }
 
 /// Takes the locks of all caches, in their order, for a fork.

@@ -21,8 +21,9 @@ use crate::topology::{self, NumaPolicy};
 ///
 /// Counted is what the allocator got from the system and has not given back: blocks, what is kept for reuse, and its own
 /// tables; not stacks, code or memory mapped by others. The list of shrinkers may exceed it for its own needs, by a few
-/// pages as a rule and a MiB at most. A budget below what is backed now is allowed: it holds for every
-/// allocation that would need more, the first of which has all that is too much reclaimed, unless [`reclaim`] did it before.
+/// pages as a rule, and by up to a KiB for each thread where many begin to reclaim when all is used up. A budget below what is
+/// backed now is allowed: it holds for every allocation that would need more, the first of which has all that is too much
+/// reclaimed, unless [`reclaim`] did it before.
 pub fn set_budget(bytes: Option<usize>) {
     limits::set(bytes);
 }

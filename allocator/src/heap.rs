@@ -13,6 +13,7 @@
 
 use core::ptr::{self, NonNull};
 
+use crate::apart;
 use crate::cache_traffic;
 use crate::config::{MAX_FINE, MAX_SIZE, MAX_SPAN, MIN_ALIGN, SLICE};
 use crate::cpus;
@@ -22,7 +23,8 @@ use crate::node::{self, Node};
 use crate::os::{KeepErrno, percpu};
 use crate::placement::{Placement, count};
 use crate::reclaim;
-use crate::size_class;
+use crate::scope;
+use crate::size_class::{self, SHAPES};
 use crate::slab::Misuse;
 use crate::span_map;
 use crate::start;
@@ -77,8 +79,20 @@ fn alloc_in(class: Option<usize>, size: usize, align: usize) -> *mut u8 {
 pub extern "C" fn alloc_slow(class: usize) -> *mut u8 {
     let errno = KeepErrno::new();
     let class = class.max(1);
-    let object = start::ensure().then(|| reclaim::with_reclaim(None, &|| cpus::alloc(class)));
+    let attempt = || match scope::is_apart() {
+        false => cpus::alloc(class),
+        true => alloc_apart(class),
+    };
+    let object = start::ensure().then(|| reclaim::with_reclaim(None, &attempt));
     answer(errno, object.flatten())
+}
+
+/// A block as large as those of `class`, apart: an object, or a span.
+#[cold]
+fn alloc_apart(class: usize) -> Option<usize> {
+    let size = SHAPES[class].size;
+    let span = || alloc_block(size, MIN_ALIGN, false, Placement::here()).map(|(start, _)| start);
+    apart::object(size).or_else(span)
 }
 
 #[cold]

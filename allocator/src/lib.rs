@@ -109,6 +109,7 @@
 //! | | `cache_watch` |
 //! | | `cache_slabs`, `sparse` |
 //! | | `cache_traffic` |
+//! | | `apart` |
 //! | | `caches` |
 //! | | `cpus`, `drain`, `backing` |
 //! | | `mapping` |
@@ -135,6 +136,7 @@
 //! `object_cache`, and how they are debugged at `cache_watch`.
 
 mod account;
+mod apart;
 mod arena;
 mod background;
 mod backing;

@@ -23,12 +23,13 @@
 //!
 //! What the thread gives back meanwhile is credited to its request and nobody else's (`budget`). No lock of ours is
 //! held anywhere here: shrinkers are called with none, and may allocate. An allocation inside a shrinker never comes
-//! here a second time: it lives on the reserve, or fails. Scopes (`scope`) make a request do less.
+//! here a second time: it lives on the reserve, or fails. What the list of shrinkers itself allocates does none of this:
+//! for it there is memory apart (`apart`). Scopes (`scope`) make a request do less.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 
-use ebb_shrinker::{Credit, lock_order, thread_exiting};
+use ebb_shrinker::{Credit, lock_order, thread_exiting, thread_must_not_fail};
 
 use crate::account::Stake;
 use crate::background;
@@ -116,6 +117,10 @@ fn may_reclaim() -> bool {
 #[inline(never)]
 fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<usize> {
     count(&COUNTERS.failures);
+    if thread_must_not_fail() {
+        // It waits for nobody, and there is memory for it that nobody else uses up.
+        return scope::apart(attempt);
+    }
     let no_fail = scope::in_no_fail();
     if may_reclaim() {
         return as_request(only, scope::current(), no_fail, &|_| attempt());

@@ -4,7 +4,7 @@
 //! only. A guard that finds its counter full is not counted, and counts nothing when it is dropped.
 //!
 //! ```text
-//!   word 1   five counters of 12 bits: the modes, the strictest one last; above them FORCED
+//!   word 1   five counters of 12 bits: the modes, the strictest one last; above them FORCED, APART
 //!   word 2   eight counters of 8 bits: the classes of shrinkers that are not to be called
 //! ```
 //!
@@ -20,6 +20,8 @@ const MODES: usize = 1;
 const MODE_BITS: u32 = 12;
 /// The attempt that this thread makes is its last: no budget refuses it.
 const FORCED: usize = 1 << (MODE_BITS * (NO_RECLAIM + 1));
+/// The attempt that this thread makes is one at memory apart.
+const APART: usize = FORCED << 1;
 const WITHOUT: usize = 2;
 const WITHOUT_BITS: u32 = usize::BITS / CLASSES as u32;
 
@@ -181,7 +183,20 @@ pub(crate) fn forced<R>(attempt: impl FnOnce() -> R) -> R {
     result
 }
 
+/// Makes an attempt at memory apart: see `apart`.
+pub(crate) fn apart<R>(attempt: impl FnOnce() -> R) -> R {
+    os::set_thread_word(MODES, os::thread_word(MODES) | APART);
+    let result = attempt();
+    os::set_thread_word(MODES, os::thread_word(MODES) & !APART);
+    result
+}
+
 /// Whether this thread is making one.
+pub(crate) fn is_apart() -> bool {
+    os::thread_word(MODES) & APART != 0
+}
+
+/// Whether this thread is making an attempt that no budget refuses.
 pub(crate) fn is_forced() -> bool {
     os::thread_word(MODES) & FORCED != 0
 }

@@ -37,7 +37,7 @@ pub fn stats() -> Stats {
         stats.cached += slot.cached * slot.size;
         unused += slot.free * slot.size;
     }
-    for cache in caches::all() {
+    for cache in caches::with_slabs() {
         let (cached, free) = add_cache(cache, &mut stats.nodes);
         stats.cached += cached;
         unused += free;

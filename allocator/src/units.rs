@@ -4,8 +4,9 @@
 //! committed (*warm*) or none is (*cold*). A run is taken from the fullest warm unit that has it, then from the fullest
 //! cold one: first what is paid for, and so that whole units come free.
 //!
-//! A few units are in a list apart once a cache is registered: address space withheld for who must not fail when the system has
-//! no more. They stay there: were what is left of one anybody's, threads that take all they can get would use it up.
+//! A few units are in a list apart once a cache is registered: withheld for who must not fail where others take all the memory
+//! there may be, or all the addresses there are (`apart`). They stay there: were what is left of one anybody's, or what comes
+//! free in one, those others would use it up.
 
 use core::ptr::NonNull;
 

@@ -15,10 +15,21 @@ pub struct Name {
 impl Name {
     /// The name, cut at the last whole character that fits.
     #[must_use]
-    pub fn new(name: &str) -> Self {
-        let len = name.floor_char_boundary(NAME_MAX);
-        let mut bytes = [0; NAME_MAX];
-        bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    pub const fn new(name: &str) -> Self {
+        // What a constant function may do.
+        let mut len = if name.len() < NAME_MAX {
+            name.len()
+        } else {
+            NAME_MAX
+        };
+        while !name.is_char_boundary(len) {
+            len -= 1;
+        }
+        let (mut bytes, mut at) = ([0; NAME_MAX], 0);
+        while at < len {
+            bytes[at] = name.as_bytes()[at];
+            at += 1;
+        }
         Self {
             bytes,
             len: len as u8,
@@ -36,5 +47,27 @@ impl Name {
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seen to fail with the bytes of a character kept that does not fit.
+    #[test]
+    fn a_long_name_is_what_is_kept_of_it() {
+        for name in [
+            "",
+            "short",
+            &"a".repeat(40),
+            &"ä".repeat(20),
+            &"€".repeat(20),
+        ] {
+            let kept = Name::new(name);
+            assert!(name.starts_with(kept.as_str()));
+            assert!(kept.as_str().len() + 3 > name.len().min(NAME_MAX));
+            assert_eq!(kept, Name::new(kept.as_str()));
+        }
     }
 }

@@ -173,8 +173,8 @@ extern "C" fn walk_in_vain(barrier: *mut Barrier) -> *mut c_void {
 
 /// Not one object is left in the budget, nor in the reserve: threads that walk for the first time, all at once, and
 /// then exit, still only get null. What the list of shrinkers needs for itself is there. Registering says that there is
-/// no memory. Seen to fail ("memory allocation of 16384 bytes failed", abort) without the overdraft in `budget.rs`, and
-/// with the overdraft for threads inside seize only: at a thread's exit.
+/// no memory. Seen to fail ("memory allocation of 16384 bytes failed", abort) with no memory apart (`reclaim`), and with that for
+/// threads inside seize only: at a thread's exit.
 #[test]
 fn a_used_up_budget_ends_no_thread() {
     in_both_modes("a_used_up_budget_ends_no_thread", || {
