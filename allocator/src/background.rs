@@ -11,10 +11,9 @@
 //!    covers what the last of them lacked it lets them take it; when none is left it stops. A shrinker that another node's
 //!    thread is in, or that cannot say what it has, it comes back to, for as long as a request waits.
 //! 4. When the request has asked for everything it waits until it is served, or the thread has nothing left to do, or
-//!    nothing was heard of it for [`SILENCE_NS`]: then its caches are stuck, perhaps on a lock that we hold; what others give or
-//!    tell meanwhile does not count. One that is at work, or gets no CPU, is no such thread, and is waited for
-//!    [`STARVED_NS`]. Nor does a request wait longer than it has time. If it got nothing,
-//!    but the thread freed something (its *fruits*), another was quicker: it begins again, as after a visit of its own.
+//!    nothing was heard of it for too long (`silence`): then its caches are stuck, perhaps on a lock that we hold. Nor does a
+//!    request wait longer than it has time. If it got nothing, but the thread freed something (its *fruits*), another was
+//!    quicker: it begins again, as after a visit of its own.
 //!
 //! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it has no thread. Where
 //! none can be started the shrinkers that were moved to it for being late are called as before (`Walk::moved`); those of its
@@ -32,14 +31,9 @@ use crate::depth::{Asked, Depth};
 use crate::drain;
 use crate::os;
 use crate::request::Request;
+use crate::silence::Silence;
 use crate::tally::{COUNTERS, SHRINKERS, count};
 use crate::topology;
-
-/// How long a request waits without any news of the thread.
-const SILENCE_NS: u64 = 100_000_000;
-
-/// The same, while the thread does not sleep.
-const STARVED_NS: u64 = 2_000_000_000;
 
 /// How long the thread waits, in microseconds, for a request to take what it lacked; so many times.
 const PAUSE_US: u32 = 50;
@@ -47,7 +41,7 @@ const PAUSE_US: u32 = 50;
 const PAUSES: u32 = 20;
 
 /// How long the last walk waits for shrinkers that another thread is in, or that could not do anything, in microseconds; so
-/// many times: as long as [`SILENCE_NS`].
+/// many times: as long as a request waits for a silent thread.
 const BUSY_US: u32 = 1000;
 /// See [`BUSY_US`].
 const BUSY: u32 = 100;
@@ -128,7 +122,6 @@ pub(crate) fn wait(
     };
     count(&COUNTERS.waits);
     let thread = &THREADS[node];
-    let after = |ns| until.min(os::now_ns() + ns);
     // Relaxed: whether it changes.
     let visits = || thread.visits.load(Ordering::Relaxed);
     // Relaxed: a number; until it is known the thread has not run.
@@ -136,27 +129,21 @@ pub(crate) fn wait(
         0 => true,
         number => os::is_at_work(number),
     };
-    let (mut heard, mut end, mut last) = (visits(), after(SILENCE_NS), after(STARVED_NS));
+    let mut silence = Silence::new(visits(), os::now_ns(), until);
     loop {
-        if visits() != heard {
-            (heard, end, last) = (visits(), after(SILENCE_NS), after(STARVED_NS));
-        }
-        let now = os::now_ns();
+        let (visits, now) = (visits(), os::now_ns());
         let seen = claim.news();
-        // Acquire: pairs with the Release in `serve`; what the thread freed last is seen by the attempt.
+        // Acquire: pairs with the Release in `descend`; what the thread freed last is seen by the attempt.
         let idle = thread.asked.load(Ordering::Acquire) == 0;
         let block = request.retry(attempt);
         // Relaxed: a thread that could not be started serves nobody.
         if block.is_some() || idle || !thread.started.load(Ordering::Relaxed) {
             return (block, idle);
         }
-        if now >= end {
-            if now >= last || !at_work() {
-                return (None, false);
-            }
-            end = last.min(now + SILENCE_NS / 10);
-        }
-        claim.sleep(seen, Duration::from_nanos(end - now));
+        let Some(rest) = silence.rest(visits, now, at_work) else {
+            return (None, false);
+        };
+        claim.sleep(seen, Duration::from_nanos(rest));
     }
 }
 

@@ -83,7 +83,7 @@
 //!
 //! | layer | files |
 //! | --- | --- |
-//! | plain | `bytes`, `config`, `tally` |
+//! | plain | `bytes`, `config`, `silence`, `tally` |
 //! | platform | `os` |
 //! | tools | `size_class`, `list`, `ring`, `lock`, `sysfs`, `container`, `scope`, `hooks`, `pace`, `cache_debug` |
 //! | | `watch` |
@@ -195,6 +195,7 @@ mod round;
 mod scope;
 mod shard;
 mod sheaf;
+mod silence;
 mod size_class;
 mod slab;
 mod slab_box;
