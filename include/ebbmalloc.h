@@ -264,6 +264,18 @@ typedef struct ebb_stats_t {
    * Bytes that were charged beyond the budget for them; budgets of nodes do not count here.
    */
   uint64_t bytes_forced;
+  /**
+   * The soft limit, in bytes; 0 when there is none.
+   */
+  uint64_t soft_limit;
+  /**
+   * Times a reclaim thread began because more was backed than the soft limit.
+   */
+  uint64_t soft_reclaims;
+  /**
+   * Bytes that it gave back then, but for those that exceeded the budget.
+   */
+  uint64_t bytes_soft;
 } ebb_stats_t;
 
 /**
@@ -925,6 +937,30 @@ EBB_NOTHROW;
  * The reserve, in bytes; 0 without a budget, unless it was set.
  */
 size_t ebb_get_reserve(void) EBB_NOTHROW;
+
+/**
+ * Sets the soft limit: when more bytes than that are backed, a reclaim thread, which is started then, gives back what is kept for
+ * reuse and asks the registered caches, gently, until a sixteenth less is backed or they have given all that they are
+ * ready to give; so that allocations find room, and none of them has to wait for the caches. 0, as at first, is none.
+ *
+ * Callbacks run as they do in the middle of an allocation, but on that thread. It has no effect where it is not below the
+ * budget less the reserve. May be changed at any time.
+ */
+void ebb_set_soft_limit(size_t bytes)
+EBB_NOTHROW;
+
+/**
+ * The same as a percentage of the budget, whatever that is at any time: 1 to 100; 0 is none. Gives 0, or EINVAL when it is more
+ * than 100.
+ */
+int ebb_set_soft_limit_percent(uint32_t percent)
+EBB_NOTHROW;
+
+/**
+ * The soft limit, in bytes; 0 when there is none, or when it is a percentage and there is no budget.
+ */
+size_t ebb_get_soft_limit(void)
+EBB_NOTHROW;
 
 /**
  * Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks. 0 is no limit.

@@ -1,5 +1,5 @@
 //! The reclaim threads: at most one per NUMA node, on its CPUs, for shrinkers that may not run on the thread that is
-//! short of memory.
+//! short of memory, and for reclaim before anybody is.
 //!
 //! 1. A request whose walk was not enough *asks*: it raises its node's word to the value and priority it has come down to,
 //!    and goes on with its own shrinkers. The node's thread is started when there is none: at the first request, after a
@@ -14,25 +14,30 @@
 //!    nothing was heard of it for too long (`silence`): then its caches are stuck, perhaps on a lock that we hold. Nor does a
 //!    request wait longer than it has time. If it got nothing, but the thread freed something (its *fruits*), another was
 //!    quicker: it begins again, as after a visit of its own.
+//! 5. Beside that, who allocates and finds that more is backed than the soft limit has the thread reclaim ahead of need
+//!    (`ahead`), whenever nothing is asked of it. What a request asks for meanwhile comes first.
 //!
-//! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it has no thread. Where
+//! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it and no soft limit has no
+//! thread. Where
 //! none can be started the shrinkers that were moved to it for being late are called as before (`Walk::moved`); those of its
 //! lane are not, since they may wait for what the request holds.
 
 use core::ffi::c_void;
 use core::ops::ControlFlow;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use ebb_shrinker::{Lane, Visit, Walk, WalkReport};
 
-use crate::config::MAX_NODES;
+use crate::ahead::{self, requests_in_flight};
 use crate::depth::{Asked, Depth};
 use crate::drain;
 use crate::os;
 use crate::request::Request;
 use crate::silence::Silence;
+use crate::soft::{self, Pause};
 use crate::tally::{COUNTERS, SHRINKERS, count};
+use crate::threads::{Thread, of_node};
 use crate::topology;
 
 /// How long the thread waits, in microseconds, for a request to take what it lacked; so many times.
@@ -46,68 +51,52 @@ const BUSY_US: u32 = 1000;
 /// See [`BUSY_US`].
 const BUSY: u32 = 100;
 
-/// A node's thread.
-struct Thread {
-    started: AtomicBool,
-    /// The system's number of it; 0 until it runs.
-    number: AtomicU32,
-    /// 0, or what is asked for (see [`Asked`]). What the thread sleeps on.
-    asked: AtomicU32,
-    /// Bytes that the request lacked that asked last; 0 when nobody knows.
-    goal: AtomicUsize,
-    /// Visits, modulo 2^32: what is heard of it.
-    visits: AtomicU32,
-    /// Visits that freed something.
-    fruits: AtomicU32,
-}
-
-static THREADS: [Thread; MAX_NODES] = [const {
-    Thread {
-        started: AtomicBool::new(false),
-        number: AtomicU32::new(0),
-        asked: AtomicU32::new(0),
-        goal: AtomicUsize::new(0),
-        visits: AtomicU32::new(0),
-        fruits: AtomicU32::new(0),
-    }
-}; MAX_NODES];
+/// After so many nanoseconds a thread for which there was no room is tried again.
+const NO_ROOM_NS: u64 = 10_000_000;
 
 /// Starts the thread of `node` if there is none.
 pub(crate) fn start(node: usize) {
-    let thread = &THREADS[node];
-    // Relaxed: whoever sets it starts the thread; nothing else is carried by it.
-    if !thread.started.load(Ordering::Relaxed)
-        && !thread.started.swap(true, Ordering::Relaxed)
-        && !os::spawn(run, node)
-    {
-        // No room now; the next request tries again.
-        thread.started.store(false, Ordering::Relaxed);
-    }
-}
-
-/// Whether the thread of `node` was started.
-pub(crate) fn is_there(node: usize) -> bool {
-    // Relaxed: a hint.
-    THREADS[node].started.load(Ordering::Relaxed)
+    of_node(node).start(node, run);
 }
 
 /// Step 1. A `wide` request is helped by any node's memory, others by this one's alone. `lacking` is how many bytes it
 /// still lacks, 0 when it does not know. Whether the thread is to go so far: while it has to go on with what is dearer, for
 /// another request, it will not, and is to be asked again when it is done.
 pub(crate) fn ask(node: usize, value: u8, priority: u8, wide: bool, lacking: usize) -> bool {
-    let thread = &THREADS[node];
+    let thread = of_node(node);
     // Relaxed: a hint how much.
     thread.goal.store(lacking, Ordering::Relaxed);
     let more = Asked::new(value, priority, wide);
     let add = |asked| Some(Asked(asked).and(more).0);
-    // Release: pairs with the Acquire in `run`; the goal is seen. Relaxed: the word is all there is to read.
+    // Release: pairs with the Acquire in `is_asked`; the goal is seen. Relaxed: the word is all there is to read.
     let before = thread
         .asked
         .fetch_update(Ordering::Release, Ordering::Relaxed, add);
     if before == Ok(0) {
-        os::wake(&thread.asked);
+        thread.ring();
     }
     before.is_ok_and(|before| Asked(before).and(more).covers(more))
+}
+
+/// Step 5. Under no lock. One load, where there is no soft limit.
+pub(crate) fn look_ahead() {
+    if soft::begins() {
+        begin();
+    }
+}
+
+#[cold]
+fn begin() {
+    let _errno = os::KeepErrno::new();
+    let node = topology::machine().home_of(os::cpu());
+    start(node);
+    let thread = of_node(node);
+    // Relaxed: a flag; the bell carries it.
+    thread.ahead.store(true, Ordering::Relaxed);
+    match thread.is_there() {
+        true => thread.ring(),
+        false => soft::rest(NO_ROOM_NS),
+    }
 }
 
 /// Step 4, at most `until` then. What `request` got, if anything, and whether to wait another time.
@@ -121,7 +110,7 @@ pub(crate) fn wait(
         return (None, false);
     };
     count(&COUNTERS.waits);
-    let thread = &THREADS[node];
+    let thread = of_node(node);
     // Relaxed: whether it changes.
     let visits = || thread.visits.load(Ordering::Relaxed);
     // Relaxed: a number; until it is known the thread has not run.
@@ -136,8 +125,8 @@ pub(crate) fn wait(
         // Acquire: pairs with the Release in `descend`; what the thread freed last is seen by the attempt.
         let idle = thread.asked.load(Ordering::Acquire) == 0;
         let block = request.retry(attempt);
-        // Relaxed: a thread that could not be started serves nobody.
-        if block.is_some() || idle || !thread.started.load(Ordering::Relaxed) {
+        // A thread that could not be started serves nobody.
+        if block.is_some() || idle || !thread.is_there() {
             return (block, idle);
         }
         let Some(rest) = silence.rest(visits, now, at_work) else {
@@ -147,27 +136,10 @@ pub(crate) fn wait(
     }
 }
 
-/// How many visits of the node's thread freed something, modulo 2^32: a request that sees it change was not refused because
-/// there is nothing, but because another took it.
-pub(crate) fn fruits(node: usize) -> u32 {
-    // Relaxed: who waited until the thread was done (Acquire in `wait`) sees all that it did.
-    THREADS[node].fruits.load(Ordering::Relaxed)
-}
-
-/// In a forked child: there is only one thread.
-pub(crate) fn forget() {
-    for thread in &THREADS {
-        // Relaxed: as above.
-        thread.started.store(false, Ordering::Relaxed);
-        thread.number.store(0, Ordering::Relaxed);
-        thread.asked.store(0, Ordering::Relaxed);
-    }
-}
-
 /// The thread of the node that `argument` is.
 extern "C" fn run(argument: *mut c_void) -> *mut c_void {
     let node = argument.addr();
-    let thread = &THREADS[node];
+    let thread = of_node(node);
     // Relaxed: see `wait`.
     thread
         .number
@@ -176,14 +148,19 @@ extern "C" fn run(argument: *mut c_void) -> *mut c_void {
     if let Some(cpus) = topology::machine().cpus_of(node) {
         os::run_on(&cpus);
     }
-    let mut depth = Depth::TOP;
+    let (mut depth, mut pause) = (Depth::TOP, Pause::new());
     loop {
-        // Acquire: pairs with the Release in `ask`.
-        if thread.asked.load(Ordering::Acquire) == 0 {
-            os::wait(&thread.asked, 0);
-            continue;
+        // Acquire: pairs with the Release in `ring`; what it was rung for is seen.
+        let rung = thread.bell.load(Ordering::Acquire);
+        if thread.is_asked() {
+            Request::serve(|request| descend(node, thread, request, &mut depth));
+        // Relaxed: see `begin`.
+        } else if thread.ahead.swap(false, Ordering::Relaxed) {
+            let in_vain = ahead::run(node, &|| thread.visited());
+            soft::rest(pause.after(in_vain));
+        } else {
+            os::wait(&thread.bell, rung);
         }
-        Request::serve(|request| descend(node, thread, request, &mut depth));
     }
 }
 
@@ -192,14 +169,14 @@ extern "C" fn run(argument: *mut c_void) -> *mut c_void {
 fn descend(node: usize, thread: &Thread, request: &Request, depth: &mut Depth) {
     let mut waits = 0;
     loop {
-        // Acquire: as in `run`.
+        // Acquire: as in `is_asked`.
         let asked = Asked(thread.asked.load(Ordering::Acquire));
         if asked.0 == 0 {
             return;
         }
         depth.advance(asked);
         let wide = asked.is_wide();
-        let report = in_flight().then(|| walk(node, thread, request, depth, wide));
+        let report = requests_in_flight().then(|| walk(node, thread, request, depth, wide));
         let wanted = report.as_ref().is_some_and(|report| !report.satisfied);
         if wanted && depth.priority > asked.priority() {
             continue;
@@ -224,11 +201,6 @@ fn descend(node: usize, thread: &Thread, request: &Request, depth: &mut Depth) {
             credit.tell();
         }
     }
-}
-
-/// Whether any request is in flight.
-fn in_flight() -> bool {
-    SHRINKERS.credit().is_some_and(|credit| credit.claims() > 0)
 }
 
 /// One walk over the async lane.
@@ -261,8 +233,7 @@ fn after(
     only: Option<usize>,
     goal: usize,
 ) -> ControlFlow<()> {
-    // Relaxed: a hint for `wait`.
-    thread.visits.fetch_add(1, Ordering::Relaxed);
+    thread.visited();
     if visit.objects > 0 || visit.bytes > 0 {
         // Relaxed: the Release in `descend` is behind it.
         thread.fruits.fetch_add(1, Ordering::Relaxed);
@@ -280,7 +251,7 @@ fn after(
         }
         os::sleep_us(PAUSE_US);
     }
-    match in_flight() {
+    match requests_in_flight() {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
     }

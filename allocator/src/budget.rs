@@ -22,7 +22,7 @@
 //!   flight for it have a common credit of their own.
 
 use crate::account::{Account, Stake};
-use crate::limits::{self, excess, hard_limit, no_wait_limit, soft_limit};
+use crate::limits::{self, excess, hard_limit, no_wait_limit, ordinary_limit};
 use crate::request;
 use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, add};
@@ -40,7 +40,7 @@ pub(crate) fn charge(bytes: usize) -> bool {
         Some(request) if !request.is_retrying() => hard_limit(),
         None if scope::in_no_reclaim() => hard_limit(),
         None if scope::current() == Some(Mode::NoWait) => no_wait_limit(),
-        _ => soft_limit(),
+        _ => ordinary_limit(),
     };
     let rest = bytes - spent;
     let charged = limits::charge_up_to(limit, rest).or_else(|backed| overdraw(backed, rest));

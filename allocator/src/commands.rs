@@ -12,6 +12,7 @@ use crate::container::memory_limit;
 use crate::limits;
 use crate::os::{self, Socket};
 use crate::reclaim;
+use crate::soft;
 use crate::tally::SHRINKERS;
 use crate::topology;
 use crate::write::{StatsFormat, write_stats};
@@ -76,6 +77,7 @@ fn budget(value: &str, out: &mut Answer) -> fmt::Result {
     };
     if !value.is_empty() {
         limits::set(bytes);
+        soft::arm();
     }
     match bytes {
         Some(bytes) => writeln!(out, "budget: {bytes} bytes"),

@@ -8,11 +8,13 @@ use ebb_shrinker::{
 };
 
 use crate::background;
+use crate::give_back::give_back;
 use crate::limits;
 use crate::node;
 use crate::numa;
 use crate::os;
-use crate::reclaim::{give_back, on_demand, purge as purge_all};
+use crate::reclaim::{on_demand, purge as purge_all};
+use crate::soft::{self, SoftLimit};
 use crate::start;
 use crate::tally::{NOTIFIERS, SHRINKERS};
 use crate::topology::{self, NumaPolicy};
@@ -26,6 +28,8 @@ use crate::topology::{self, NumaPolicy};
 /// reclaimed, unless [`reclaim`] did it before.
 pub fn set_budget(bytes: Option<usize>) {
     limits::set(bytes);
+    soft::arm();
+    background::look_ahead();
 }
 
 /// The budget in bytes, if there is one.
@@ -45,6 +49,22 @@ pub fn set_reserve(bytes: usize) {
 #[must_use]
 pub fn reserve() -> usize {
     limits::reserve()
+}
+
+/// Sets from how much memory on the registered caches are asked before there is need; `None`, as at first, is never.
+///
+/// When more is backed a reclaim thread, which is started then, gives back what is kept for reuse and asks the caches,
+/// those of the lowest [`value`](Shrinker::value) and gently first, until a sixteenth less than the limit is backed or they have
+/// given all that they are ready to give: so that allocations find room, and none of them has to wait for the caches. It
+/// never asks for everything; that is for an allocation that would fail. Callbacks run as they do in the middle of an
+/// allocation, but on that thread, under no lock of the program.
+///
+/// It has no effect where it is not below what ordinary allocations may have, the budget less the [`reserve`]: then they fail
+/// first. Budgets of nodes do not count. May be changed at any time.
+pub fn set_soft_limit(limit: Option<SoftLimit>) {
+    limits::set_soft(limit.map_or(0, SoftLimit::form));
+    soft::arm();
+    background::look_ahead();
 }
 
 /// Bytes that the system backs now: what the budget limits. One relaxed load.

@@ -27,7 +27,7 @@ impl NodeStats {
 
 impl ReclaimStats {
     /// Names and values, for the writers.
-    fn fields(&self) -> [(&'static str, u64); 17] {
+    fn fields(&self) -> [(&'static str, u64); 19] {
         [
             ("failures", self.failures),
             ("reclaims", self.reclaims),
@@ -46,17 +46,20 @@ impl ReclaimStats {
             ("moved", self.moved),
             ("forced", self.forced),
             ("bytes_forced", self.bytes_forced),
+            ("soft_reclaims", self.soft_reclaims),
+            ("bytes_soft", self.bytes_soft),
         ]
     }
 }
 
 impl Stats {
     /// Names and values of the totals, for the writers.
-    fn fields(&self) -> [(&'static str, u64); 8] {
+    fn fields(&self) -> [(&'static str, u64); 9] {
         [
             ("backed", self.backed),
             ("budget", self.budget),
             ("reserve", self.reserve),
+            ("soft_limit", self.soft_limit),
             ("in_use", self.in_use),
             ("cached", self.cached),
             ("free_spans", self.free_spans),

@@ -92,7 +92,7 @@
 //! | accounting | `level`, `torture`, `tide` |
 //! | | `account`, `limits` |
 //! | | `request` |
-//! | | `budget` |
+//! | | `budget`, `soft` |
 //! | | `keep` |
 //! | memory | `slab`, `sheaf`, `spare`, `window` |
 //! | | `span_map` |
@@ -116,8 +116,10 @@
 //! | figures | `cache_stats`, `stats` |
 //! | | `snapshot`, `forms` |
 //! | | `report`, `write` |
-//! | policy | `depth` |
-//! | | `background`, `listeners` |
+//! | policy | `depth`, `threads` |
+//! | | `give_back`, `listeners` |
+//! | | `ahead` |
+//! | | `background` |
 //! | | `round` |
 //! | | `reclaim` |
 //! | | `commands` |
@@ -136,6 +138,7 @@
 //! `object_cache`, and how they are debugged at `cache_watch`.
 
 mod account;
+mod ahead;
 mod apart;
 mod arena;
 mod background;
@@ -163,6 +166,7 @@ mod drain;
 mod empties;
 mod fork;
 mod forms;
+mod give_back;
 mod global;
 mod heap;
 mod hooks;
@@ -201,6 +205,7 @@ mod slab;
 mod slab_box;
 mod slab_cache;
 mod snapshot;
+mod soft;
 mod span_map;
 mod spare;
 mod sparse;
@@ -210,6 +215,7 @@ mod stats;
 mod sysfs;
 mod tables;
 mod tally;
+mod threads;
 mod tide;
 mod topology;
 mod torture;
@@ -224,7 +230,7 @@ pub use cache_stats::{CacheStats, slab_caches};
 pub use container::memory_limit;
 pub use control::{
     backed, budget, node_budget, numa_policy, on_last_chance, prepare, purge, reclaim, register,
-    reserve, set_budget, set_node_budget, set_numa_policy, set_reserve, shrinkers,
+    reserve, set_budget, set_node_budget, set_numa_policy, set_reserve, set_soft_limit, shrinkers,
 };
 pub use ebb_shrinker::*;
 pub use global::EbbMalloc;
@@ -236,6 +242,7 @@ pub use scope::{Mode, Scope, mode, no_reclaim, no_shrinker};
 pub use slab_box::{Constructed, Fresh, Lifetime, SlabBox};
 pub use slab_cache::SlabCache;
 pub use snapshot::stats;
+pub use soft::{SoftLimit, soft_limit};
 pub use sparsest::{Occupancy, SparseSlab, Sparsest};
 pub use start::init_from_environment;
 pub use stats::{ClassStats, NodeStats, ReclaimStats, Stats};

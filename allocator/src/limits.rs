@@ -1,4 +1,5 @@
-//! How many bytes the operating system backs for us, how many it may, and how many of those are kept in reserve.
+//! How many bytes the operating system backs for us, how many it may, how many of those are kept in reserve, and from how
+//! many on the caches are asked before there is need.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 
@@ -12,6 +13,8 @@ static BACKED: AtomicUsize = AtomicUsize::new(0);
 static BUDGET: AtomicUsize = AtomicUsize::new(usize::MAX);
 /// The reserve in bytes, once somebody set it.
 static RESERVE: AtomicUsize = AtomicUsize::new(usize::MAX);
+/// The soft limit: 0 is none, up to 100 is a percentage of the budget, and more is bytes.
+static SOFT: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes backed now.
 pub(crate) fn backed() -> usize {
@@ -44,6 +47,20 @@ pub(crate) fn reserve() -> usize {
     }
 }
 
+/// Sets the soft limit, in the form that [`SOFT`] has.
+pub(crate) fn set_soft(form: usize) {
+    SOFT.store(form, Ordering::Relaxed);
+}
+
+/// The soft limit in bytes, if there is one.
+pub(crate) fn soft() -> Option<usize> {
+    match SOFT.load(Ordering::Relaxed) {
+        0 => None,
+        percent @ 1..=100 => get().map(|budget| budget / 100 * percent),
+        bytes => Some(bytes),
+    }
+}
+
 /// Charges `bytes` if that stays within `limit`; what is backed already, if not.
 pub(crate) fn charge_up_to(limit: usize, bytes: usize) -> Result<usize, usize> {
     BACKED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |backed| {
@@ -68,7 +85,7 @@ pub(crate) fn uncharge(bytes: usize) {
 
 /// Has the pressure follow what has changed.
 pub(crate) fn note() {
-    level::update(|| (backed(), soft_limit()));
+    level::update(|| (backed(), ordinary_limit()));
 }
 
 /// Bytes backed beyond the budget.
@@ -82,10 +99,11 @@ pub(crate) fn hard_limit() -> usize {
 
 /// What a request may have that fails at once where it does not fit: five eighths of the reserve too, as in the kernel.
 pub(crate) fn no_wait_limit() -> usize {
-    let soft = soft_limit();
-    soft + (hard_limit() - soft) / 8 * 5
+    let ordinary = ordinary_limit();
+    ordinary + (hard_limit() - ordinary) / 8 * 5
 }
 
-pub(crate) fn soft_limit() -> usize {
+/// What an ordinary request may have.
+pub(crate) fn ordinary_limit() -> usize {
     get().map_or(usize::MAX, |budget| budget.saturating_sub(reserve()))
 }

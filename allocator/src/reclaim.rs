@@ -34,17 +34,18 @@ use ebb_shrinker::{Credit, lock_order, thread_exiting, thread_must_not_fail};
 use crate::account::Stake;
 use crate::background;
 use crate::budget;
-use crate::drain;
+use crate::give_back::give_back;
 use crate::limits;
 use crate::listeners;
-use crate::mapping;
 use crate::node;
 use crate::os;
 use crate::report;
 use crate::request::{self, Request};
 use crate::round::{self, Round, Search};
 use crate::scope::{self, Mode};
+use crate::soft;
 use crate::tally::{COUNTERS, SHRINKERS, add, count};
+use crate::threads;
 use crate::topology;
 use crate::torture;
 
@@ -82,9 +83,13 @@ pub(crate) fn with_reclaim(
         lock_order::allocating(scope::without());
     }
     if torture::is_on() {
-        return tortured(only, attempt);
+        let block = tortured(only, attempt);
+        background::look_ahead();
+        return block;
     }
-    attempt().or_else(|| reclaim(only, attempt))
+    let block = attempt().or_else(|| reclaim(only, attempt));
+    background::look_ahead();
+    block
 }
 
 /// The same, with trouble on purpose.
@@ -297,20 +302,6 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     block
 }
 
-/// Drains all sheaves and barns, unmaps all spare mappings and purges all free spans, or those of one node. What is given
-/// back goes to the system, or to this thread's request.
-pub(crate) fn give_back(only: Option<usize>) {
-    count(&COUNTERS.drains);
-    count(&COUNTERS.purges);
-    drain::drain(only);
-    mapping::purge(only);
-    for node in node::all() {
-        if only.is_none_or(|only| only == node.number()) {
-            node.arena.purge(0);
-        }
-    }
-}
-
 /// As [`give_back`], from all nodes: how many bytes, about.
 pub(crate) fn purge() -> usize {
     let before = limits::backed();
@@ -326,6 +317,7 @@ pub(crate) fn forget_other_threads() {
     for node in node::all() {
         budget::forget_others_on(&node.arena.account);
     }
-    background::forget();
+    threads::forget();
+    soft::arm();
     listeners::forget_teller();
 }

@@ -12,6 +12,7 @@ use crate::report::{self, RoundFigures};
 use crate::request::Request;
 use crate::scope::{self, Mode};
 use crate::tally::{COUNTERS, NOTIFIERS, SHRINKERS, add, count};
+use crate::threads::of_node;
 use crate::topology;
 
 /// How long a request waits, in microseconds, before it looks again whether a notifier is free.
@@ -158,7 +159,7 @@ impl Round {
 
     /// Down from priority 12 to 0 with the shrinkers of at most this value.
     fn descend(&mut self, search: &Search<'_>, node: usize, max_value: u8) {
-        let fruits = background::fruits(node);
+        let fruits = of_node(node).fruits();
         if SHRINKERS.has_async() && search.may_wait() {
             background::start(node);
         }
@@ -179,7 +180,7 @@ impl Round {
                 background::wait(node, search.request, search.attempt, search.until);
             self.block = block;
             self.impatient = !again;
-            self.freed |= background::fruits(node) != fruits;
+            self.freed |= of_node(node).fruits() != fruits;
             if asked || self.block.is_some() || search.time_is_up() {
                 return;
             }
@@ -189,7 +190,7 @@ impl Round {
 
     fn walk(&mut self, search: &Search<'_>, node: usize, max_value: u8, priority: u8) {
         count(&COUNTERS.walks);
-        let thread = background::is_there(node);
+        let thread = of_node(node).is_there();
         // Shrinkers that were only late are not lost where there is no thread to be had.
         let moved = search.may_wait() && !thread;
         // It is asked too, and does what was put off.

@@ -21,6 +21,7 @@ pub fn stats() -> Stats {
         backed: limits::backed() as u64,
         budget: limits::get().unwrap_or(0) as u64,
         reserve: limits::reserve() as u64,
+        soft_limit: limits::soft().unwrap_or(0) as u64,
         in_use: 0,
         cached: 0,
         free_spans: 0,
@@ -142,6 +143,8 @@ impl ReclaimStats {
             moved: get(&COUNTERS.moved),
             forced: get(&COUNTERS.forced),
             bytes_forced: get(&COUNTERS.forced_bytes),
+            soft_reclaims: get(&COUNTERS.soft_reclaims),
+            bytes_soft: get(&COUNTERS.bytes_soft),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::node;
 use crate::os::{self, NodeRules};
 use crate::report;
+use crate::soft::{self, SoftLimit};
 use crate::span_map;
 use crate::sysfs::Sysfs;
 use crate::tables;
@@ -87,6 +88,8 @@ fn read_topology() -> Topology {
 /// - `EBB_BUDGET=256M`: the budget, as [`set_budget`](crate::set_budget) sets it: bytes, or with K, M, G, T, or a
 ///   percentage of what the process may use, see [`memory_limit`]. What cannot be read is said in one line on standard
 ///   error, and there is no budget.
+/// - `EBB_SOFT_LIMIT=90%`: the soft limit, as [`set_soft_limit`](crate::set_soft_limit) sets it: a percentage of the budget, or
+///   bytes. What cannot be read is said in one line on standard error, and there is none.
 /// - `EBB_NODE_BUDGET=0:512M,1:50%`: budgets of NUMA nodes, by the kernel's numbers, as
 ///   [`set_node_budget`](crate::set_node_budget) sets them; a percentage is of the node's memory. What cannot be read, or
 ///   is no node of this process, is said in one line on standard error, and there is no node budget at all.
@@ -128,6 +131,9 @@ pub fn init_from_environment() {
     if let Some(value) = os::environment(c"EBB_BUDGET") {
         read_budget(value);
     }
+    if let Some(value) = os::environment(c"EBB_SOFT_LIMIT") {
+        read_soft_limit(value);
+    }
     if let Some(value) = os::environment(c"EBB_NODE_BUDGET") {
         read_node_budgets(value);
     }
@@ -159,10 +165,38 @@ fn read_budget(value: &CStr) {
         return;
     }
     match bytes::parse(text, memory_limit) {
-        Some(bytes) => limits::set(Some(bytes)),
+        Some(bytes) => {
+            limits::set(Some(bytes));
+            soft::arm();
+        }
         None => os::Line::new(format_args!(
             "ebbmalloc: EBB_BUDGET: cannot read {text:?}; accepted: {}; no budget is set\n",
             bytes::ACCEPTED
+        ))
+        .write(),
+    }
+}
+
+fn read_soft_limit(value: &CStr) {
+    let text = value.to_str().unwrap_or("(not UTF-8)");
+    let percent = text.trim_ascii().strip_suffix('%');
+    let limit = match percent {
+        None if text.is_empty() => return,
+        None => bytes::parse(text, || 0).map(SoftLimit::Bytes),
+        Some(percent) => percent
+            .parse()
+            .ok()
+            .filter(|percent| (1..=100).contains(percent))
+            .map(SoftLimit::Percent),
+    };
+    match limit {
+        Some(limit) => {
+            limits::set_soft(limit.form());
+            soft::arm();
+        }
+        None => os::Line::new(format_args!(
+            "ebbmalloc: EBB_SOFT_LIMIT: cannot read {text:?}; accepted: bytes as 268435456, 256K, 256M, 2G, 1T, or a part \
+             of the budget as 90%; no soft limit is set\n"
         ))
         .write(),
     }

@@ -15,6 +15,8 @@ pub struct Stats {
     pub budget: u64,
     /// The part of the budget that ordinary allocations may not use.
     pub reserve: u64,
+    /// The soft limit; 0 when there is none.
+    pub soft_limit: u64,
     /// In blocks that the program holds, as their size classes, slices and pages count them.
     pub in_use: u64,
     /// In free objects kept in sheaves and barns.
@@ -125,6 +127,10 @@ pub struct ReclaimStats {
     pub forced: u64,
     /// Bytes that were charged beyond the budget for them; budgets of nodes do not count here.
     pub bytes_forced: u64,
+    /// Times a reclaim thread began because more was backed than the soft limit.
+    pub soft_reclaims: u64,
+    /// Bytes that it gave back then, but for those that exceeded the budget.
+    pub bytes_soft: u64,
 }
 
 impl Stats {

@@ -29,6 +29,8 @@ pub(crate) struct Counters {
     pub(crate) moved: AtomicU64,
     pub(crate) forced: AtomicU64,
     pub(crate) forced_bytes: AtomicU64,
+    pub(crate) soft_reclaims: AtomicU64,
+    pub(crate) bytes_soft: AtomicU64,
 }
 
 pub(crate) static COUNTERS: Counters = Counters {
@@ -49,6 +51,8 @@ pub(crate) static COUNTERS: Counters = Counters {
     moved: AtomicU64::new(0),
     forced: AtomicU64::new(0),
     forced_bytes: AtomicU64::new(0),
+    soft_reclaims: AtomicU64::new(0),
+    bytes_soft: AtomicU64::new(0),
 };
 
 /// Counts one more.

@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use ebb::NumaPolicy;
+use ebb::{NumaPolicy, SoftLimit};
 
 /// `ebb_set_numa_policy`: memory of the node on which it is allocated.
 pub const EBB_NUMA_LOCAL: c_int = 0;
@@ -46,6 +46,35 @@ pub extern "C" fn ebb_set_reserve(bytes: usize) {
 #[unsafe(no_mangle)]
 pub extern "C" fn ebb_get_reserve() -> usize {
     ebb::reserve()
+}
+
+/// Sets the soft limit: when more bytes than that are backed, a reclaim thread, which is started then, gives back what is kept for
+/// reuse and asks the registered caches, gently, until a sixteenth less is backed or they have given all that they are
+/// ready to give; so that allocations find room, and none of them has to wait for the caches. 0, as at first, is none.
+///
+/// Callbacks run as they do in the middle of an allocation, but on that thread. It has no effect where it is not below the
+/// budget less the reserve. May be changed at any time.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_set_soft_limit(bytes: usize) {
+    ebb::set_soft_limit((bytes > 0).then_some(SoftLimit::Bytes(bytes)));
+}
+
+/// The same as a percentage of the budget, whatever that is at any time: 1 to 100; 0 is none. Gives 0, or EINVAL when it is more
+/// than 100.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_set_soft_limit_percent(percent: u32) -> c_int {
+    match u8::try_from(percent) {
+        Ok(0) => ebb::set_soft_limit(None),
+        Ok(percent @ 1..=100) => ebb::set_soft_limit(Some(SoftLimit::Percent(percent))),
+        _ => return libc::EINVAL,
+    }
+    0
+}
+
+/// The soft limit, in bytes; 0 when there is none, or when it is a percentage and there is no budget.
+#[unsafe(no_mangle)]
+pub extern "C" fn ebb_get_soft_limit() -> usize {
+    ebb::soft_limit().unwrap_or(0)
 }
 
 /// Sets how many bytes the NUMA node that the kernel calls `node` may back for blocks. 0 is no limit.

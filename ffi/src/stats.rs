@@ -59,6 +59,12 @@ pub struct EbbStats {
     pub forced: u64,
     /// Bytes that were charged beyond the budget for them; budgets of nodes do not count here.
     pub bytes_forced: u64,
+    /// The soft limit, in bytes; 0 when there is none.
+    pub soft_limit: u64,
+    /// Times a reclaim thread began because more was backed than the soft limit.
+    pub soft_reclaims: u64,
+    /// Bytes that it gave back then, but for those that exceeded the budget.
+    pub bytes_soft: u64,
 }
 
 /// The totals now, as C has them.
@@ -91,6 +97,9 @@ fn totals() -> EbbStats {
         moved: now.reclaim.moved,
         forced: now.reclaim.forced,
         bytes_forced: now.reclaim.bytes_forced,
+        soft_limit: now.soft_limit,
+        soft_reclaims: now.reclaim.soft_reclaims,
+        bytes_soft: now.reclaim.bytes_soft,
     }
 }
 

@@ -45,6 +45,14 @@ static void budgets(void) {
     size_t reserve = ebb_get_reserve();
     ebb_set_reserve(1 << 20);
     CHECK(ebb_get_reserve() == 1 << 20);
+    CHECK(ebb_get_soft_limit() == 0);
+    ebb_set_soft_limit((size_t)1 << 40);
+    CHECK(ebb_get_soft_limit() == (size_t)1 << 40);
+    CHECK(ebb_set_soft_limit_percent(101) == EINVAL && ebb_get_soft_limit() > 0);
+    CHECK(ebb_set_soft_limit_percent(50) == 0 && ebb_get_soft_limit() == 0);
+    ebb_set_budget(100 << 20);
+    CHECK(ebb_get_soft_limit() <= 50 << 20 && ebb_get_soft_limit() > 49 << 20);
+    CHECK(ebb_set_soft_limit_percent(0) == 0 && ebb_get_soft_limit() == 0);
     ebb_set_budget(ebb_backed() + (32 << 20));
     CHECK(ebb_get_budget() > 32 << 20);
     errno = 0;

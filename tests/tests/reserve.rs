@@ -29,7 +29,7 @@ fn fits_to_the_byte(size: usize) -> bool {
     all && !more
 }
 
-/// Seen to fail with `soft_limit` a page lower, with `no_wait_limit` a page higher and with the whole reserve in it, and with each
+/// Seen to fail with `ordinary_limit` a page lower, with `no_wait_limit` a page higher and with the whole reserve in it, and with each
 /// of the two scopes not asked for in `charge`.
 #[test]
 fn each_has_its_part() {
