@@ -1,10 +1,12 @@
 //! How long an allocation takes that would fail: three caches of 1,000,000 objects each fill the budget to the brim, a
 //! thread goes on replacing objects, and another allocates. Timed is each allocation for which something had to be reclaimed.
 //!
-//! `cargo bench --bench latency [-- seconds [plot.svg] [unpaused]]`: so many seconds for each size of request, three unless
-//! said. `unpaused`, the thread that replaces objects never sleeps.
+//! `cargo bench --bench latency [-- seconds [plot.svg] [unpaused] [growth]]`: so many seconds for each size of request, three unless
+//! said. `unpaused`, the thread that replaces objects never sleeps. `growth` is about all allocations of a program that grows
+//! steadily instead, with soft limits and without.
 
 mod caches;
+mod growth;
 mod plot;
 
 use std::error::Error;
@@ -88,38 +90,11 @@ fn requests(caches: &Caches, size: usize, time: Duration) -> Latencies {
     latencies
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let (seconds, words) = bench_arguments();
-    let plot = words.iter().find(|word| word.ends_with(".svg"));
-    let unpaused = words.iter().any(|word| word == "unpaused");
-    if plot.is_none() && !unpaused && !words.is_empty() {
-        // The names of other benchmarks, perhaps.
-        println!(
-            "latency: passed over, since {words:?} is neither seconds nor a file that ends in .svg nor `unpaused`"
-        );
-        return Ok(());
-    }
-    let seconds = seconds.unwrap_or(3.0);
-    let caches = Caches::fill()?;
-    let budget = ebbmalloc::backed();
-    ebbmalloc::set_budget(Some(budget));
-    println!(
-        "3 caches of 1,000,000 objects of 64, 128 and 256 bytes in a budget of {} MiB, in use; requests that had to reclaim:",
-        budget >> 20
-    );
-    let stop = AtomicBool::new(false);
-    let results = thread::scope(|scope| {
-        scope.spawn(|| {
-            // Relaxed: when to stop.
-            while !stop.load(Ordering::Relaxed) {
-                caches.use_them();
-                if !unpaused {
-                    thread::sleep(Duration::from_millis(1));
-                }
-            }
-        });
-        let results = SIZES.map(|size| {
-            let latencies = requests(&caches, size, Duration::from_secs_f64(seconds));
+/// The latencies for each size.
+fn all_requests(caches: &Caches, seconds: f64) -> Vec<Latencies> {
+    println!("requests that had to reclaim:");
+    let results = SIZES.map(|size| {
+            let latencies = requests(caches, size, Duration::from_secs_f64(seconds));
             println!(
                 "  {:>7}: {:>7} requests, {} refused; p50 {:.1} p99 {:.1} p99.9 {:.1} max {:.1} us; objects left {:?}",
                 latencies.label(),
@@ -133,6 +108,46 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
             latencies
         });
+    results.into()
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (seconds, words) = bench_arguments();
+    let plot = words.iter().find(|word| word.ends_with(".svg"));
+    let unpaused = words.iter().any(|word| word == "unpaused");
+    let growth = words.iter().any(|word| word == "growth");
+    if plot.is_none() && !unpaused && !growth && !words.is_empty() {
+        // The names of other benchmarks, perhaps.
+        println!(
+            "latency: passed over, since {words:?} is neither seconds nor a file that ends in .svg nor `unpaused` nor `growth`"
+        );
+        return Ok(());
+    }
+    let seconds = seconds.unwrap_or(3.0);
+    let caches = Caches::fill()?;
+    let budget = ebbmalloc::backed();
+    ebbmalloc::set_budget(Some(budget));
+    println!(
+        "3 caches of 1,000,000 objects of 64, 128 and 256 bytes in a budget of {} MiB, in use",
+        budget >> 20
+    );
+    let stop = AtomicBool::new(false);
+    let results = thread::scope(|scope| {
+        scope.spawn(|| {
+            // Relaxed: when to stop.
+            while !stop.load(Ordering::Relaxed) {
+                caches.use_them();
+                if !unpaused {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let results = if growth {
+            growth::run(&caches, seconds);
+            Vec::new()
+        } else {
+            all_requests(&caches, seconds)
+        };
         // Relaxed: as above.
         stop.store(true, Ordering::Relaxed);
         results
