@@ -193,6 +193,8 @@ struct Asked {
     owner: ThreadId,
     calls: AtomicUsize,
     held: AtomicBool,
+    /// Whether it was ever asked for everything.
+    all: AtomicBool,
 }
 
 impl Asked {
@@ -201,12 +203,14 @@ impl Asked {
             owner: thread::current().id(),
             calls: AtomicUsize::new(0),
             held: AtomicBool::new(false),
+            all: AtomicBool::new(false),
         })
     }
 }
 
 impl Shrink for Asked {
-    fn count(&self, _: &ShrinkControl) -> Count {
+    fn count(&self, ctl: &ShrinkControl) -> Count {
+        self.all.fetch_or(ctl.priority() == 0, Ordering::SeqCst);
         if thread::current().id() != self.owner {
             self.calls.fetch_add(1, Ordering::SeqCst);
             until(|| !self.held.load(Ordering::SeqCst));
@@ -222,7 +226,7 @@ impl Shrink for Asked {
 
 /// Where nothing is to be had the thread rests: it is not at it all the time, nor whenever somebody allocates. What it
 /// may do in the time that has passed is counted. Seen to fail with a pause of no length, and with a descent begun anew
-/// after one in vain.
+/// after one in vain, and with priority 0 too.
 #[test]
 fn who_has_nothing_is_not_asked_without_end() {
     alone("who_has_nothing_is_not_asked_without_end", || {
@@ -242,6 +246,7 @@ fn who_has_nothing_is_not_asked_without_end() {
         let ms = start.elapsed().as_millis() as u64;
         let most = 3 + u64::from((ms + 1).ilog2()) + ms / 1000 + 3;
         assert!(begun() <= most, "{} in {ms} ms", begun());
+        assert!(!cache.all.load(Ordering::SeqCst), "that is for requests");
         // As many walks as there are priorities but one, over one lane.
         assert!(calls() as u64 <= 12 * begun() + 12);
         let seen = begun();
