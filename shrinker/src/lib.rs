@@ -65,7 +65,7 @@
 //! `lateness`, `holder`, `deferred`, `per_node`, `values`, `walks` < `lock_order` (a check of locks), `shrink` (the trait) <
 //! `callee`, `plan` (arithmetic) < `pressure` < `name`, `stats` < `counters` < `record` (one shrinker) < `limbo` (what is
 //! to be retired) < `chain` (the links) < `reference` < `walk` (the types of a walk) < `walker` (its steps) < `list` (and
-//! their proof) < `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` < `conformance`, with which
+//! their proof) < `drop_caches`, `snapshot`, `removal`, `fork` < `retirement` < `registration` < `spec` < `conformance`, with which
 //! authors of caches test them.
 
 use std::time::Duration;
@@ -81,6 +81,8 @@ mod counters;
 mod credit;
 #[forbid(unsafe_code)]
 mod deferred;
+#[forbid(unsafe_code)]
+mod drop_caches;
 mod epoch;
 mod fork;
 mod frames;
@@ -128,6 +130,8 @@ mod walker;
 mod walks;
 
 pub use credit::{Claim, Credit};
+#[doc(hidden)]
+pub use drop_caches::drop_rounds;
 pub use epoch::{thread_exiting, thread_must_not_fail};
 pub use list::ShrinkerList;
 pub use memory::RegisterError;
