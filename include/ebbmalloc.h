@@ -1036,6 +1036,19 @@ size_t ebb_reclaim(size_t bytes)
 EBB_NOTHROW;
 
 /**
+ * Asks the registered caches for everything that they have, whatever it is worth, and gives it back to the operating system with all
+ * that is kept for reuse. Says how many bytes less are backed then. What `echo 2 > /proc/sys/vm/drop_caches` is to the
+ * kernel's caches: for measurements that begin with empty caches, to see what is not cache, or before a long sleep.
+ *
+ * All are asked again until they free next to nothing, and what that is grows from time to time: a cache that is
+ * filled meanwhile does not make it endless. One that another thread is in, or whose lock somebody holds, is waited for as by
+ * an allocation, and may keep what it has. Works with and without a budget. At most ten seconds; 0 at once inside a callback, and
+ * between ebb_no_reclaim_begin() and its end.
+ */
+size_t ebb_drop_caches(void)
+EBB_NOTHROW;
+
+/**
  * Switches the reports on standard error on, or with 0 off: they are on at first, unless the environment says
  * `EBB_REPORTS=0`.
  *

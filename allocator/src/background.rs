@@ -236,7 +236,9 @@ fn after(
     thread.visited();
     if visit.objects > 0 || visit.bytes > 0 {
         // Relaxed: the Release in `descend` is behind it.
-        thread.fruits.fetch_add(1, Ordering::Relaxed);
+        thread
+            .fruits
+            .fetch_add(visit.objects.max(1), Ordering::Relaxed);
         count(&COUNTERS.drains);
         drain::drain(only);
     }

@@ -1,4 +1,4 @@
-//! What the `console` obeys: the statistics, the budget, a purge, a reclaim, and shrinkers scanned by hand, as the kernel's
+//! What the `console` obeys: the statistics, the budget, a purge, a reclaim, caches dropped, and shrinkers scanned by hand, as the kernel's
 //! debugfs has them.
 //!
 //! An answer is text. One that begins with `error:` is one line, says what is wrong, and nothing was done. It is written to
@@ -29,6 +29,7 @@ budget                     the budget
 budget BYTES|NN%|none      sets it, written as in EBB_BUDGET
 purge                      gives back what is kept for reuse; calls no shrinker
 reclaim BYTES|NN%          asks the shrinkers too, gently first, until so many bytes less are backed
+drop                       asks the shrinkers for everything that they have
 scan NAME|ID NODE OBJECTS  has a shrinker look at so many objects of a node; 0 where it tells none apart
 ";
 
@@ -55,6 +56,7 @@ fn obey(line: &[u8], out: &mut Answer) -> fmt::Result {
                 bytes::ACCEPTED
             ),
         },
+        ("drop", "") => writeln!(out, "dropped: {} bytes", reclaim::drop_caches()),
         ("scan", what) => scan(what, out),
         _ => writeln!(out, "error: no such command: {line:?}; try help"),
     }

@@ -13,7 +13,7 @@ use crate::limits;
 use crate::node;
 use crate::numa;
 use crate::os;
-use crate::reclaim::{on_demand, purge as purge_all};
+use crate::reclaim::{drop_caches as drop_all, on_demand, purge as purge_all};
 use crate::soft::{self, SoftLimit};
 use crate::start;
 use crate::tally::{NOTIFIERS, SHRINKERS};
@@ -130,6 +130,18 @@ pub fn purge() -> usize {
 /// and without a budget. At most ten seconds; 0 at once inside a callback, and in scopes that do not reclaim.
 pub fn reclaim(bytes: usize) -> usize {
     on_demand(bytes)
+}
+
+/// Asks the registered caches, in both lanes and of all nodes, for everything that they have, whatever it is worth, and gives it back to
+/// the system with all that is kept for reuse: how many bytes less are backed then. What `echo 2 > /proc/sys/vm/drop_caches` is to
+/// the kernel's caches: for measurements that begin with empty caches, to see what is not cache, or before a long sleep.
+///
+/// All are asked again until they free next to nothing, and what that is grows from time to time: a cache that is
+/// filled meanwhile does not make it endless. One that another thread is in, or whose lock somebody holds, is waited for as by
+/// an allocation, and may keep what it has. Works with and without a budget. At most ten seconds; 0 at once inside a callback, and
+/// in scopes that do not reclaim.
+pub fn drop_caches() -> usize {
+    drop_all()
 }
 
 /// The shrinkers that a failing allocation walks: to look at them ([`ShrinkerList::for_each`]), or to ask them for

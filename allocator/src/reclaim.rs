@@ -41,7 +41,7 @@ use crate::node;
 use crate::os;
 use crate::report;
 use crate::request::{self, Request};
-use crate::round::{self, Round, Search};
+use crate::round::{self, Aim, Round, Search};
 use crate::scope::{self, Mode};
 use crate::soft;
 use crate::tally::{COUNTERS, SHRINKERS, add, count};
@@ -128,7 +128,7 @@ fn reclaim(only: Option<usize>, attempt: &dyn Fn() -> Option<usize>) -> Option<u
     }
     let no_fail = scope::in_no_fail();
     if may_reclaim() {
-        return as_request(only, scope::current(), no_fail, &|_| attempt());
+        return as_request(only, Aim::Block, &|_| attempt());
     }
     no_fail.then(|| force(attempt)).flatten()
 }
@@ -150,8 +150,7 @@ pub(crate) fn on_demand(bytes: usize) -> usize {
         return 0;
     }
     let before = limits::backed();
-    let mode = scope::current().unwrap_or(Mode::RetryMayFail);
-    as_request(None, Some(mode), false, &|request| {
+    as_request(None, Aim::Bytes, &|request| {
         // What was given back is credit, and charged until the request ends.
         let common = SHRINKERS.credit().map_or(0, Credit::bytes);
         let less = (before + request.credit() + common).saturating_sub(limits::backed());
@@ -161,13 +160,36 @@ pub(crate) fn on_demand(bytes: usize) -> usize {
     before.saturating_sub(limits::backed())
 }
 
+/// Asks all shrinkers for everything, as the kernel does when `drop_caches` is written to, and gives back all that is kept for
+/// reuse. How many bytes less are backed.
+pub(crate) fn drop_caches() -> usize {
+    if !may_reclaim() {
+        return 0;
+    }
+    let _uncancelled = os::Uncancelled::new();
+    let before = limits::backed();
+    // This request wants nothing: what comes free is for those that others make meanwhile.
+    let hand_over = |request: &Request| {
+        if request.credit() > 0 {
+            request.hand_over();
+        }
+        None
+    };
+    if !SHRINKERS.is_empty() {
+        as_request(None, Aim::Everything, &hand_over);
+    }
+    give_back(None);
+    before.saturating_sub(limits::backed())
+}
+
 /// Reclaims for `attempt`, as a request.
 fn as_request(
     only: Option<usize>,
-    mode: Option<Mode>,
-    no_fail: bool,
+    aim: Aim,
     attempt: &dyn Fn(&Request) -> Option<usize>,
 ) -> Option<usize> {
+    // Whose failure is nobody's hears of no last chance, and is not reported.
+    let demanded = (aim != Aim::Block).then_some(Mode::RetryMayFail);
     let _uncancelled = os::Uncancelled::new();
     count(&COUNTERS.reclaims);
     let start = os::now_ns();
@@ -176,8 +198,9 @@ fn as_request(
             request,
             attempt: &|| attempt(request),
             only,
-            mode,
-            no_fail,
+            aim,
+            mode: scope::current().or(demanded),
+            no_fail: aim == Aim::Block && scope::in_no_fail(),
             until: start + LIMIT_NS,
         };
         follow(&search).or_else(|| lead_counted(&search))

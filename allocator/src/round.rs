@@ -1,9 +1,10 @@
-//! One round of reclaim: a descent through the priorities for each value of shrinkers, and the last chance.
+//! One round of reclaim: a descent through the priorities for each value of shrinkers; or, where caches are dropped, all that
+//! are asked for everything. And the last chance.
 
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use ebb_shrinker::{DEF_PRIORITY, Visit, Walk, WalkReport, thread_exiting};
+use ebb_shrinker::{DEF_PRIORITY, Visit, Walk, WalkReport, drop_rounds, thread_exiting};
 
 use crate::background;
 use crate::drain;
@@ -18,12 +19,24 @@ use crate::topology;
 /// How long a request waits, in microseconds, before it looks again whether a notifier is free.
 const CHANCE_US: u32 = 1000;
 
+/// What a request is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// An allocation.
+    Block,
+    /// So many bytes less backed.
+    Bytes,
+    /// Empty caches.
+    Everything,
+}
+
 /// What a request is after.
 pub(crate) struct Search<'a> {
     pub(crate) request: &'a Request,
     pub(crate) attempt: &'a dyn Fn() -> Option<usize>,
     /// The node that it insists on.
     pub(crate) only: Option<usize>,
+    pub(crate) aim: Aim,
     pub(crate) mode: Option<Mode>,
     /// Whether it is charged beyond the budget in the end.
     pub(crate) no_fail: bool,
@@ -147,18 +160,43 @@ impl Round {
         };
         let home = || topology::machine().home_of(os::cpu());
         let node = search.only.unwrap_or_else(home);
+        if search.aim == Aim::Everything {
+            round.drop_caches(search, node);
+            return round;
+        }
         let mut value = SHRINKERS.value_after(None);
         while let Some(max_value) = value
             && round.block.is_none()
         {
-            round.descend(search, node, max_value);
+            round.descend(search, node, max_value, DEF_PRIORITY);
             value = SHRINKERS.value_after(value);
         }
         round
     }
 
-    /// Down from priority 12 to 0 with the shrinkers of at most this value.
-    fn descend(&mut self, search: &Search<'_>, node: usize, max_value: u8) {
+    /// All shrinkers at once, and for everything, as often as the kernel would ask. The request is served when all could be asked.
+    fn drop_caches(&mut self, search: &Search<'_>, node: usize) {
+        drop_rounds(&mut || {
+            let fruits = of_node(node).fruits();
+            *self = Self {
+                freed: self.freed,
+                impatient: self.impatient,
+                since: self.since,
+                ..Self::default()
+            };
+            self.descend(search, node, u8::MAX, 0);
+            let there = of_node(node).fruits().wrapping_sub(fruits);
+            match search.time_is_up() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(self.objects.saturating_add(there)),
+            }
+        });
+        let all = !self.busy && !self.impatient && !search.time_is_up();
+        self.block = all.then_some(0);
+    }
+
+    /// Down from a priority to 0 with the shrinkers of at most this value.
+    fn descend(&mut self, search: &Search<'_>, node: usize, max_value: u8, gentlest: u8) {
         let fruits = of_node(node).fruits();
         if SHRINKERS.has_async() && search.may_wait() {
             background::start(node);
@@ -168,7 +206,7 @@ impl Round {
             background::ask(node, max_value, priority, wide, search.request.lacking())
         };
         let mut asked = false;
-        for priority in (0..=DEF_PRIORITY).rev() {
+        for priority in (0..=gentlest).rev() {
             self.walk(search, node, max_value, priority);
             if self.block.is_some() || search.time_is_up() {
                 return;

@@ -21,8 +21,8 @@ pub(crate) struct Thread {
     pub(crate) goal: AtomicUsize,
     /// Visits, modulo 2^32: what is heard of it.
     pub(crate) visits: AtomicU32,
-    /// Visits that freed something.
-    pub(crate) fruits: AtomicU32,
+    /// Objects that visits freed, and one for each visit that freed only bytes.
+    pub(crate) fruits: AtomicUsize,
 }
 
 static THREADS: [Thread; MAX_NODES] = [const {
@@ -34,7 +34,7 @@ static THREADS: [Thread; MAX_NODES] = [const {
         bell: AtomicU32::new(0),
         goal: AtomicUsize::new(0),
         visits: AtomicU32::new(0),
-        fruits: AtomicU32::new(0),
+        fruits: AtomicUsize::new(0),
     }
 }; MAX_NODES];
 
@@ -73,9 +73,9 @@ impl Thread {
         self.started.load(Ordering::Relaxed)
     }
 
-    /// How many of its visits freed something, modulo 2^32: a request that sees it change was not refused because there is
-    /// nothing, but because another took it.
-    pub(crate) fn fruits(&self) -> u32 {
+    /// How many objects it freed, modulo 2^64: a request that sees it change was not refused because there is nothing, but
+    /// because another took it.
+    pub(crate) fn fruits(&self) -> usize {
         // Relaxed: who waited until the thread was done (Acquire in `background::wait`) sees all that it did.
         self.fruits.load(Ordering::Relaxed)
     }

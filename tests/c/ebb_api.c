@@ -210,6 +210,8 @@ static void shrinkers(void) {
 
     size_t backed = ebb_backed(), less = ebb_reclaim(4 << 20); /* what was asked for, or all there is */
     CHECK((less >= 4 << 20 && ebb_backed() + (4 << 20) <= backed) || cache.used == 0);
+    backed = ebb_backed(), had = cache.used * cache.block, less = ebb_drop_caches();
+    CHECK(cache.used == 0 && less + (1 << 20) >= had && ebb_backed() <= backed - less);
 
     CHECK(ebb_shrinker_unregister(cache.shrinker) == 0);
     size_t scans = cache.scans;

@@ -77,7 +77,7 @@ impl Client {
 }
 
 /// Steps 1 and 2. Seen to fail with `help`, `stats` or `json` left out of `obey`, with text for JSON, without `limits::set` in
-/// `budget`, with a purge or a reclaim that does nothing, with the name up to the first space only, with one object more, and without `%p`.
+/// `budget`, with a purge, a reclaim or a drop that does nothing, with the name up to the first space only, with one object more, and without `%p`.
 #[test]
 fn each_command_is_obeyed() {
     let name = "each_command_is_obeyed";
@@ -85,7 +85,7 @@ fn each_command_is_obeyed() {
         let mut client = Client::new(path);
         let help = client.ask("help");
         for command in [
-            "help", "stats", "json", "budget", "purge", "reclaim", "scan",
+            "help", "stats", "json", "budget", "purge", "reclaim", "drop", "scan",
         ] {
             assert!(help.contains(&format!("\n{command} ")) || help.starts_with(command));
         }
@@ -142,6 +142,10 @@ fn each_command_is_obeyed() {
         let said = client.ask("reclaim 1M");
         assert!(said.starts_with("reclaimed: "), "{said}");
         assert!(ebbmalloc::backed() + MIB <= before && cache.len() > 1000);
+        let before = ebbmalloc::backed();
+        let said = client.ask("drop");
+        assert!(said.starts_with("dropped: ") && cache.is_empty(), "{said}");
+        assert!(ebbmalloc::backed() + MIB <= before);
     });
 }
 
