@@ -14,7 +14,9 @@
 //!    nothing was heard of it for too long (`silence`): then its caches are stuck, perhaps on a lock that we hold. Nor does a
 //!    request wait longer than it has time. If it got nothing, but the thread freed something (its *fruits*), another was
 //!    quicker: it begins again, as after a visit of its own.
-//! 5. Beside that, who allocates and finds that more is backed than the soft limit has the thread reclaim ahead of need
+//! 5. Who did not ask, since there is no shrinker for the thread (any more), waits for one that is still at it: what it has drained
+//!    and not yet given would do.
+//! 6. Beside that, who allocates and finds that more is backed than the soft limit has the thread reclaim ahead of need
 //!    (`ahead`), whenever nothing is asked of it. What a request asks for meanwhile comes first.
 //!
 //! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it and no soft limit has no
@@ -122,8 +124,8 @@ pub(crate) fn wait(
     loop {
         let (visits, now) = (visits(), os::now_ns());
         let seen = claim.news();
-        // Acquire: pairs with the Release in `descend`; what the thread freed last is seen by the attempt.
-        let idle = thread.asked.load(Ordering::Acquire) == 0;
+        // Before the attempt, which sees what the thread freed last.
+        let idle = !thread.is_at_it();
         let block = request.retry(attempt);
         // A thread that could not be started serves nobody.
         if block.is_some() || idle || !thread.is_there() {
@@ -134,6 +136,22 @@ pub(crate) fn wait(
         };
         claim.sleep(seen, Duration::from_nanos(rest));
     }
+}
+
+/// Step 5: as [`wait`], for the threads of all nodes, until one lets it wait in vain.
+pub(crate) fn wait_for_others(
+    request: &Request,
+    attempt: &dyn Fn() -> Option<usize>,
+    until: u64,
+) -> Option<usize> {
+    let nodes = 0..topology::machine().nodes;
+    for node in nodes.filter(|node| of_node(*node).is_at_it()) {
+        let (block, idle) = wait(node, request, attempt, until);
+        if block.is_some() || !idle {
+            return block;
+        }
+    }
+    None
 }
 
 /// The thread of the node that `argument` is.
@@ -153,13 +171,18 @@ extern "C" fn run(argument: *mut c_void) -> *mut c_void {
         // Acquire: pairs with the Release in `ring`; what it was rung for is seen.
         let rung = thread.bell.load(Ordering::Acquire);
         if thread.is_asked() {
-            Request::serve(|request| descend(node, thread, request, &mut depth));
+            thread.work(|| Request::serve(|request| descend(node, thread, request, &mut depth)));
         // Relaxed: see `begin`.
         } else if thread.ahead.swap(false, Ordering::Relaxed) {
-            let in_vain = ahead::run(node, &|| thread.visited());
+            let in_vain = thread.work(|| ahead::run(node, &|| thread.visited()));
             soft::rest(pause.after(in_vain));
         } else {
             os::wait(&thread.bell, rung);
+            continue;
+        }
+        // Who waits for what it held looks again.
+        if let Some(credit) = SHRINKERS.credit() {
+            credit.tell();
         }
     }
 }
@@ -191,15 +214,10 @@ fn descend(node: usize, thread: &Thread, request: &Request, depth: &mut Depth) {
         if !wanted {
             *depth = Depth::TOP;
         }
-        // Release: pairs with the Acquire in `wait`. Unless more is asked for by now.
-        let done = thread
+        // Release: pairs with the Acquire in `is_at_it`. Unless more is asked for by now.
+        let _ = thread
             .asked
             .compare_exchange(asked.0, 0, Ordering::Release, Ordering::Relaxed);
-        if done.is_ok()
-            && let Some(credit) = SHRINKERS.credit()
-        {
-            credit.tell();
-        }
     }
 }
 

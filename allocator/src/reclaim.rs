@@ -9,7 +9,7 @@
 //!    satisfied. The last walk is exhaustive: no request fails while reclaimable memory would satisfy it. Leaders begin
 //!    at their own nodes and behind each other's last shrinker, and pass over those that are busy.
 //! 4. Beside that, tell the reclaim thread, if there are shrinkers for it (`background`), and wait for it at the end. What
-//!    earlier walks put off is left to it, but for the last walk.
+//!    earlier walks put off is left to it, but for the last walk. One that is still at it for others is waited for, too.
 //! 5. If something was freed, here or by the reclaim thread, or a shrinker was busy, begin step 3 again: as long as there is
 //!    progress, which is bytes and not objects, and at most [`ROUNDS`] rounds without, and no longer than [`LIMIT_NS`]. A
 //!    shrinker that was passed over because another thread is in it, which may have lost its CPU, is waited for; unless that
@@ -311,6 +311,9 @@ fn lead(search: &Search<'_>) -> Option<usize> {
     }
     if block.is_some() && lacking > 0 {
         add(&COUNTERS.excess, freed.saturating_sub(lacking) as u64);
+    }
+    if block.is_none() && !hopeless && !last.impatient && search.may_wait() {
+        block = background::wait_for_others(search.request, search.attempt, search.until);
     }
     let all = search.mode.is_none();
     if block.is_none() && all && !hopeless {

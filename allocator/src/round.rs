@@ -54,7 +54,7 @@ impl Search<'_> {
     }
 
     /// Whether it may wait for the reclaim thread.
-    fn may_wait(&self) -> bool {
+    pub(crate) fn may_wait(&self) -> bool {
         self.mode != Some(Mode::NoRetry) && !thread_exiting()
     }
 

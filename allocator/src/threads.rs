@@ -13,6 +13,8 @@ pub(crate) struct Thread {
     pub(crate) number: AtomicU32,
     /// 0, or what is asked for (see [`Asked`]).
     pub(crate) asked: AtomicU32,
+    /// Whether it may hold something that it has freed and not given on yet.
+    busy: AtomicBool,
     /// Whether it is to reclaim ahead of need.
     pub(crate) ahead: AtomicBool,
     /// Changes whenever there is something to do. What the thread sleeps on.
@@ -30,6 +32,7 @@ static THREADS: [Thread; MAX_NODES] = [const {
         started: AtomicBool::new(false),
         number: AtomicU32::new(0),
         asked: AtomicU32::new(0),
+        busy: AtomicBool::new(false),
         ahead: AtomicBool::new(false),
         bell: AtomicU32::new(0),
         goal: AtomicUsize::new(0),
@@ -50,6 +53,7 @@ pub(crate) fn forget() {
         thread.started.store(false, Ordering::Relaxed);
         thread.number.store(0, Ordering::Relaxed);
         thread.asked.store(0, Ordering::Relaxed);
+        thread.busy.store(false, Ordering::Relaxed);
         thread.ahead.store(false, Ordering::Relaxed);
     }
 }
@@ -91,6 +95,22 @@ impl Thread {
     pub(crate) fn is_asked(&self) -> bool {
         // Acquire: pairs with the Release in `background::ask`; the goal is seen.
         self.asked.load(Ordering::Acquire) != 0
+    }
+
+    /// Runs `f`, which frees memory and gives it on.
+    pub(crate) fn work<R>(&self, f: impl FnOnce() -> R) -> R {
+        // Relaxed: whoever finds memory gone that the thread drained had the drain's lock after it, and sees this.
+        self.busy.store(true, Ordering::Relaxed);
+        let result = f();
+        // Release: pairs with the Acquire in `is_at_it`; what was given on is seen.
+        self.busy.store(false, Ordering::Release);
+        result
+    }
+
+    /// Whether a request asks for something, or it holds something.
+    pub(crate) fn is_at_it(&self) -> bool {
+        // Acquire: pairs with the Release in `work`.
+        self.is_asked() || self.busy.load(Ordering::Acquire)
     }
 
     /// Books a visit. Whether a request asks for something.

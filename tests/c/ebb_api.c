@@ -413,13 +413,15 @@ static void scopes(void) {
     cache_t cache = {PTHREAD_MUTEX_INITIALIZER, 0, 65536, 3000, 0, 0, NULL, objects};
     ebb_shrinker_ops_t ops = {.name = "seven", .count = count, .scan = scan, .context = &cache, .shrinker_class = 7, .deadline_us = PATIENT};
     CHECK(ebb_shrinker_register(&ops, &cache.shrinker) == 0);
+    (void)ebb_purge(); /* so that nothing that is left over counts */
     ebb_set_budget(ebb_backed() + (16 << 20));
     fill(&cache);
     CHECK(ebb_no_reclaim_begin() == 0);
     CHECK(ebb_malloc(2 << 20) == NULL);
     CHECK(ebb_no_reclaim_end() == 0 && ebb_no_reclaim_end() == EINVAL);
     CHECK(ebb_no_shrinker_begin(8) == EINVAL && ebb_no_shrinker_begin(7) == 0);
-    CHECK(ebb_malloc(2 << 20) == NULL && cache.scans == 0);
+    CHECK(ebb_malloc(2 << 20) == NULL);
+    CHECK(cache.scans == 0);
     for (int i = 1; i < 255; i++) CHECK(ebb_no_shrinker_begin(7) == 0);
     CHECK(ebb_no_shrinker_begin(7) == EAGAIN); /* and has no end */
     for (int i = 0; i < 255; i++) CHECK(ebb_no_shrinker_end(7) == 0);

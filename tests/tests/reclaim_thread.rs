@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use ebb_tests::{
     Block, Cache, MIB, Slow, alone, alone_saying, blocks, leave, patient, served_beside_a_lock,
 };
-use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker};
+use ebbmalloc::{
+    Constructed, Count, Lane, Scan, Shrink, ShrinkControl, Shrinker, SlabBox, SlabCache,
+};
 
 /// A cache as they are on the market: `scan` blocks on the lock and allocates.
 struct Blocking {
@@ -185,6 +187,99 @@ fn others_are_not_taken_for_the_reclaim_thread() {
             );
         });
     });
+}
+
+/// A value whose slab goes back slowly: not before the word is given.
+struct Slowly;
+
+impl Slowly {
+    const WITHIN: Duration = Duration::from_secs(20);
+}
+
+static BEGUN: AtomicBool = AtomicBool::new(false);
+static GO: AtomicBool = AtomicBool::new(false);
+
+/// At work until it is so.
+fn until(word: &AtomicBool) {
+    let start = Instant::now();
+    while !word.load(Ordering::SeqCst) && start.elapsed() < Slowly::WITHIN {}
+}
+
+impl Drop for Slowly {
+    fn drop(&mut self) {
+        if !BEGUN.swap(true, Ordering::SeqCst) {
+            until(&GO);
+        }
+    }
+}
+
+/// A cache that can do nothing for the one who asks for memory, but all when it is asked again by the thread, and keeps that at
+/// its drain.
+struct Last {
+    asks: thread::ThreadId,
+    blocks: Mutex<Vec<Block>>,
+    slow: Mutex<Option<SlabBox<Slowly, Constructed>>>,
+}
+
+impl Shrink for Last {
+    fn count(&self, _: &ShrinkControl) -> Count {
+        Count::of(self.blocks.lock().unwrap().len()).each(100 << 10)
+    }
+
+    fn scan(&self, _: &mut ShrinkControl) -> Scan {
+        if thread::current().id() == self.asks {
+            return Scan::Stop;
+        }
+        drop(self.slow.lock().unwrap().take());
+        let objects = self.blocks.lock().unwrap().drain(..).count();
+        Scan::Freed { objects, bytes: 0 }
+    }
+}
+
+/// A thread that is at its drain, after what was put off, when nobody asks it any more and its last shrinker is gone, holds what
+/// it has freed: whoever is short of it waits. Seen to fail (refused) without `wait_for_others`.
+#[test]
+fn a_thread_that_is_still_at_it_for_others_is_waited_for() {
+    alone(
+        "a_thread_that_is_still_at_it_for_others_is_waited_for",
+        || {
+            leave(24 * MIB);
+            let slabs = SlabCache::with_constructor("slowly", || Slowly).unwrap();
+            let slow = slabs.alloc().unwrap();
+            let first = Cache::new(100, 100 << 10);
+            let last = Last {
+                asks: thread::current().id(),
+                blocks: Mutex::new(blocks(usize::MAX, 100 << 10)),
+                slow: Mutex::new(Some(slow)),
+            };
+            let last = ebbmalloc::register(patient("last").value(1), Arc::new(last)).unwrap();
+            // For when the thread was waited for in vain.
+            let first = ebbmalloc::register(patient("first").value(2), first).unwrap();
+            let spec = patient("there").lane(Lane::Async).value(1);
+            let there = ebbmalloc::register(spec, Cache::new(0, 1)).unwrap();
+            let served = Block::new(2 * MIB);
+            assert!(served.is_some() && BEGUN.load(Ordering::SeqCst));
+            there.unregister().unwrap();
+            let taken: Vec<_> = {
+                let _scope = ebbmalloc::mode(ebbmalloc::Mode::NoRetry);
+                std::iter::from_fn(|| Block::new(100 << 10)).collect()
+            };
+            assert!(taken.len() >= 50, "the other cache is empty");
+            let waits = || ebbmalloc::stats().reclaim.waits;
+            let before = waits();
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    let start = Instant::now();
+                    while waits() == before && start.elapsed() < Slowly::WITHIN {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    GO.store(true, Ordering::SeqCst);
+                });
+                assert!(Block::new(2 * MIB).is_some());
+            });
+            drop((first, last));
+        },
+    );
 }
 
 /// A cache that gives nothing, and writes down who asked.
