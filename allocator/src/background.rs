@@ -156,6 +156,7 @@ pub(crate) fn wait_for_others(
 
 /// The thread of the node that `argument` is.
 extern "C" fn run(argument: *mut c_void) -> *mut c_void {
+    let _uncancelled = os::Uncancelled::new();
     let node = argument.addr();
     let thread = of_node(node);
     // Relaxed: see `wait`.

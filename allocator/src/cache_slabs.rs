@@ -8,7 +8,7 @@ use crate::config::SLICE;
 use crate::list::List;
 use crate::node::{self, Node};
 use crate::object_cache::{ObjectCache, State};
-use crate::os::KeepErrno;
+use crate::os::{KeepErrno, Uncancelled};
 use crate::slab::Slab;
 use crate::span_map;
 use crate::window::Tag;
@@ -39,6 +39,7 @@ impl ObjectCache {
     /// Constructs all objects of a slab. If that unwinds those that were made are destroyed, and the slices go back.
     fn construct(&'static self, node: &'static Node, start: usize) {
         let Some(hooks) = self.hooks() else { return };
+        let _uncancelled = Uncancelled::new();
         let mut unfinished = Unfinished {
             cache: self,
             node,
@@ -63,6 +64,7 @@ impl ObjectCache {
         }
         let _errno = KeepErrno::new();
         let (shape, hooks) = (self.shape(), self.hooks());
+        let _uncancelled = hooks.map(|_| Uncancelled::new());
         let mut slabs = 0;
         while let Some(slab) = gone.pop() {
             // SAFETY: taken out of list and ring, so ours; its descriptor stays until the arena has the slices.

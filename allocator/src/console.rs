@@ -125,6 +125,7 @@ pub(crate) fn forget() {
 }
 
 extern "C" fn run(_: *mut c_void) -> *mut c_void {
+    let _uncancelled = os::Uncancelled::new();
     let listener = SOCKETS.lock().listener.map(|listener| listener.socket);
     if let (Some(listener), Some(mut answer)) = (listener, Answer::new()) {
         // Until the program closes it, as some do with all that they find open.

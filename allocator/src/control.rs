@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use ebb_shrinker::{
     Count, Lane, Prepared, RegisterError, Registration, Scan, Shrink, ShrinkControl, Shrinker,
-    ShrinkerList,
+    ShrinkerList, WalkReport,
 };
 
 use crate::background;
@@ -113,6 +113,13 @@ pub fn set_numa_policy(policy: NumaPolicy) -> bool {
         }
     }
     set
+}
+
+/// Has one shrinker look at so many `objects` of `node`, by hand: [`ShrinkerList::scan`], in which the thread is not
+/// cancelled (`pthread_cancel`), as in an allocation.
+pub fn scan(id: u64, node: u32, objects: usize) -> Option<WalkReport> {
+    let _uncancelled = os::Uncancelled::new();
+    SHRINKERS.scan(id, node, objects)
 }
 
 /// Gives everything that is kept for reuse back to the system: how many bytes, about, since other threads go on

@@ -230,8 +230,8 @@ pub use cache_stats::{CacheStats, slab_caches};
 pub use container::memory_limit;
 pub use control::{
     backed, budget, drop_caches, node_budget, numa_policy, on_last_chance, prepare, purge, reclaim,
-    register, reserve, set_budget, set_node_budget, set_numa_policy, set_reserve, set_soft_limit,
-    shrinkers,
+    register, reserve, scan, set_budget, set_node_budget, set_numa_policy, set_reserve,
+    set_soft_limit, shrinkers,
 };
 pub use ebb_shrinker::*;
 pub use global::EbbMalloc;

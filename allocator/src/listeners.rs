@@ -98,6 +98,7 @@ pub(crate) fn forget_teller() {
 }
 
 extern "C" fn run(_: *mut c_void) -> *mut c_void {
+    let _uncancelled = os::Uncancelled::new();
     let walk = Walk {
         lane: Lane::Async,
         ..Walk::default()

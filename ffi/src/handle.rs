@@ -215,7 +215,7 @@ pub unsafe extern "C" fn ebb_shrinker_scan(
     objects: usize,
     result: *mut EbbScanResult,
 ) -> c_int {
-    let Some(report) = ebb::shrinkers().scan(id, node, objects) else {
+    let Some(report) = ebb::scan(id, node, objects) else {
         return libc::ENOENT;
     };
     if report.visited == 0 {

@@ -1,5 +1,6 @@
 /* Threads that are cancelled while their allocation calls a cache, which sleeps: they end only after it, and the cache is as
- * good as before. The same where an allocation fails and says so. */
+ * good as before. The same where an allocation fails and says so, where a cache is scanned by hand or all are dropped, and where
+ * slabs of an object cache are made and given back. */
 #include "check.h"
 
 #include <ebbmalloc.h>
@@ -66,6 +67,41 @@ static void *allocate_cancelled(void *bytes) {
     return allocate(bytes);
 }
 
+/* Objects that are made and ended while the thread sleeps. */
+static size_t objects;
+
+static void make(void *context, void *object) {
+    (void)context, (void)object;
+    struct timespec moment = {.tv_nsec = 1000};
+    CHECK(nanosleep(&moment, NULL) == 0);
+    objects++;
+}
+
+static void unmake(void *context, void *object) {
+    make(context, object);
+    objects -= 2;
+}
+
+/* What else calls the program: the cache of that number by hand, all of them, the objects of an object cache. */
+static void *call_all(void *id) {
+    CHECK(pthread_cancel(pthread_self()) == 0);
+    ebb_scan_result_t result;
+    CHECK(ebb_shrinker_scan(*(uint64_t *)id, 0, 1, &result) == 0 && result.objects == 1);
+    CHECK(ebb_drop_caches() > 0 && used == 0);
+    ebb_cache_t *cache;
+    ebb_cache_ops_t ops = {.name = "sleepy", .object_size = 1000, .construct = make, .destroy = unmake};
+    CHECK(ebb_cache_create(&ops, &cache) == 0);
+    void *object = ebb_cache_alloc(cache);
+    CHECK(object && objects > 0);
+    ebb_cache_free(cache, object);
+    CHECK(ebb_purge() > 0 && objects == 0);
+    CHECK(ebb_cache_destroy(cache) == 0);
+    returned = 1;
+    pthread_testcancel();
+    CHECK(!"the thread was not cancelled");
+    return NULL;
+}
+
 /* A thread that allocates so much is cancelled: in the cache, or before. */
 static void cancel(int in_the_cache, size_t bytes) {
     pthread_t thread;
@@ -102,6 +138,13 @@ int main(void) {
     }
     cancel(0, (size_t)1 << 30); /* fails, with a report */
     CHECK(block == NULL);
+    fill();
+    pthread_t thread;
+    void *result;
+    uint64_t id = ebb_shrinker_find("sleepy");
+    returned = 0;
+    CHECK(id != 0 && pthread_create(&thread, NULL, call_all, &id) == 0);
+    CHECK(pthread_join(thread, &result) == 0 && result == PTHREAD_CANCELED && returned);
     CHECK(ebb_shrinker_unregister(shrinker) == 0);
     while (used > 0) ebb_free(blocks[--used]);
     cancel(0, (size_t)1 << 30);
