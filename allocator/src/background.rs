@@ -20,8 +20,7 @@
 //!    (`ahead`), whenever nothing is asked of it. What a request asks for meanwhile comes first.
 //!
 //! Nothing of the thread is in anybody's way: it holds no lock, and a process that has no shrinker for it and no soft limit has no
-//! thread. Where
-//! none can be started the shrinkers that were moved to it for being late are called as before (`Walk::moved`); those of its
+//! thread. Where none can be started the shrinkers that were moved to it for being late are called as before (`Walk::moved`); those of its
 //! lane are not, since they may wait for what the request holds.
 
 use core::ffi::c_void;

@@ -11,7 +11,7 @@ use ebb_tests::{
     Block, Cache, MIB, Slow, alone, alone_saying, blocks, leave, patient, served_beside_a_lock,
 };
 use ebbmalloc::{
-    Constructed, Count, Lane, Scan, Shrink, ShrinkControl, Shrinker, SlabBox, SlabCache,
+    Constructed, Count, Lane, Scan, Shrink, ShrinkControl, Shrinker, SlabBox, SlabCache, SoftLimit,
 };
 
 /// A cache as they are on the market: `scan` blocks on the lock and allocates.
@@ -213,12 +213,46 @@ impl Drop for Slowly {
     }
 }
 
-/// A cache that can do nothing for the one who asks for memory, but all when it is asked again by the thread, and keeps that at
-/// its drain.
+/// A cache that can do nothing for the one who asks for memory, but all when the thread asks it again: slowly.
 struct Last {
     asks: thread::ThreadId,
     blocks: Mutex<Vec<Block>>,
     slow: Mutex<Option<SlabBox<Slowly, Constructed>>>,
+}
+
+impl Last {
+    /// All that there is.
+    fn new() -> Arc<Self> {
+        let slabs = SlabCache::with_constructor("slowly", || Slowly).unwrap();
+        let slow = slabs.alloc().unwrap();
+        Arc::new(Self {
+            asks: thread::current().id(),
+            blocks: Mutex::new(blocks(usize::MAX, 100 << 10)),
+            slow: Mutex::new(Some(slow)),
+        })
+    }
+}
+
+/// What is to be had without waiting for the thread.
+fn take_the_rest() -> Vec<Block> {
+    let _scope = ebbmalloc::mode(ebbmalloc::Mode::NoRetry);
+    std::iter::from_fn(|| Block::new(100 << 10)).collect()
+}
+
+/// Whether a request is served that has to wait for the thread, which goes on then.
+fn served_when_waiting(size: usize) -> bool {
+    let waits = || ebbmalloc::stats().reclaim.waits;
+    let before = waits();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let start = Instant::now();
+            while waits() == before && start.elapsed() < Slowly::WITHIN {
+                thread::sleep(Duration::from_millis(1));
+            }
+            GO.store(true, Ordering::SeqCst);
+        });
+        Block::new(size).is_some()
+    })
 }
 
 impl Shrink for Last {
@@ -236,23 +270,17 @@ impl Shrink for Last {
     }
 }
 
-/// A thread that is at its drain, after what was put off, when nobody asks it any more and its last shrinker is gone, holds what
-/// it has freed: whoever is short of it waits. Seen to fail (refused) without `wait_for_others`.
+/// A thread that is still at what was put off when the last shrinker of its own is gone frees, or holds already, what others
+/// are short of: they wait. Seen to fail (refused) without `wait_for_others`.
 #[test]
 fn a_thread_that_is_still_at_it_for_others_is_waited_for() {
     alone(
         "a_thread_that_is_still_at_it_for_others_is_waited_for",
         || {
             leave(24 * MIB);
-            let slabs = SlabCache::with_constructor("slowly", || Slowly).unwrap();
-            let slow = slabs.alloc().unwrap();
             let first = Cache::new(100, 100 << 10);
-            let last = Last {
-                asks: thread::current().id(),
-                blocks: Mutex::new(blocks(usize::MAX, 100 << 10)),
-                slow: Mutex::new(Some(slow)),
-            };
-            let last = ebbmalloc::register(patient("last").value(1), Arc::new(last)).unwrap();
+            let last = Last::new();
+            let last = ebbmalloc::register(patient("last").value(1), last).unwrap();
             // For when the thread was waited for in vain.
             let first = ebbmalloc::register(patient("first").value(2), first).unwrap();
             let spec = patient("there").lane(Lane::Async).value(1);
@@ -260,26 +288,32 @@ fn a_thread_that_is_still_at_it_for_others_is_waited_for() {
             let served = Block::new(2 * MIB);
             assert!(served.is_some() && BEGUN.load(Ordering::SeqCst));
             there.unregister().unwrap();
-            let taken: Vec<_> = {
-                let _scope = ebbmalloc::mode(ebbmalloc::Mode::NoRetry);
-                std::iter::from_fn(|| Block::new(100 << 10)).collect()
-            };
+            // So that nobody waits for it because it is busy.
+            let last = last.retire();
+            let taken = take_the_rest();
             assert!(taken.len() >= 50, "the other cache is empty");
-            let waits = || ebbmalloc::stats().reclaim.waits;
-            let before = waits();
-            thread::scope(|scope| {
-                scope.spawn(|| {
-                    let start = Instant::now();
-                    while waits() == before && start.elapsed() < Slowly::WITHIN {
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                    GO.store(true, Ordering::SeqCst);
-                });
-                assert!(Block::new(2 * MIB).is_some());
-            });
+            assert!(served_when_waiting(2 * MIB));
             drop((first, last));
         },
     );
+}
+
+/// The same where the thread reclaims ahead of need, and nobody asked it. Seen to fail (refused) with `busy` not set there.
+#[test]
+fn a_thread_that_is_at_it_ahead_of_need_is_waited_for() {
+    alone("a_thread_that_is_at_it_ahead_of_need_is_waited_for", || {
+        leave(24 * MIB);
+        let last = Last::new();
+        let last = ebbmalloc::register(patient("last").batch(1), last).unwrap();
+        ebbmalloc::set_soft_limit(Some(SoftLimit::Percent(50)));
+        until(&BEGUN);
+        assert!(BEGUN.load(Ordering::SeqCst));
+        // So that nobody waits for it because it is busy.
+        let last = last.retire();
+        let _taken = take_the_rest();
+        assert!(served_when_waiting(2 * MIB));
+        drop(last);
+    });
 }
 
 /// A cache that gives nothing, and writes down who asked.
