@@ -143,17 +143,23 @@ pub fn leave(bytes: usize) {
     ebbmalloc::set_budget(Some(ebbmalloc::backed() + bytes + (64 << 10)));
 }
 
-/// Whether a request of so many bytes is served although another thread holds the cache's lock for 40 ms of it. Where that
-/// took longer, because the machine stood still, a refusal proves nothing, and the question is asked again.
+/// Whether a request of so many bytes is served although another thread holds the cache's lock meanwhile: [`beside_a_lock`].
+#[must_use]
+pub fn served_beside_a_lock(cache: &Cache, size: usize) -> bool {
+    beside_a_lock(cache, || Block::new(size).is_some())
+}
+
+/// Whether that succeeds although another thread holds the cache's lock for 40 ms of it. Where that took longer, because the
+/// machine stood still, a failure proves nothing, and it is tried again.
 ///
 /// # Panics
 /// When a thread panicked while it held the lock.
 #[must_use]
-pub fn served_beside_a_lock(cache: &Cache, size: usize) -> bool {
+pub fn beside_a_lock(cache: &Cache, attempt: impl Fn() -> bool) -> bool {
     const LONG: Duration = Duration::from_millis(80);
     for _ in 0..20 {
         let locked = Barrier::new(2);
-        let (served, held) = thread::scope(|scope| {
+        let (done, held) = thread::scope(|scope| {
             let holder = scope.spawn(|| {
                 let blocks = cache.blocks.lock().expect("no panics under it");
                 let start = Instant::now();
@@ -163,11 +169,10 @@ pub fn served_beside_a_lock(cache: &Cache, size: usize) -> bool {
                 start.elapsed()
             });
             locked.wait();
-            let served = Block::new(size).is_some();
-            (served, holder.join().expect("no panics"))
+            (attempt(), holder.join().expect("no panics"))
         });
-        if served || held < LONG {
-            return served;
+        if done || held < LONG {
+            return done;
         }
     }
     false

@@ -15,7 +15,9 @@ pub mod thread;
 pub mod readme {}
 pub mod vm;
 
-pub use cache::{Block, Cache, MIB, Slow, blocks, leave, patient, served_beside_a_lock};
+pub use cache::{
+    Block, Cache, MIB, Slow, beside_a_lock, blocks, leave, patient, served_beside_a_lock,
+};
 pub use child::{
     alone, alone_in, alone_saying, in_both_modes, in_both_modes_with, in_environments, resident,
 };

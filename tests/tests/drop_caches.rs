@@ -3,11 +3,10 @@
 //! Each test has a process, and so a budget, of its own.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
 
-use ebb_tests::{Block, Cache, MIB, alone, in_both_modes, leave, patient, resident};
+use ebb_tests::{Block, Cache, MIB, alone, beside_a_lock, in_both_modes, leave, patient, resident};
 use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, drop_caches, no_reclaim};
 
 /// All that caches of both lanes had is not backed any more, whatever it was worth, with and without a budget. Seen to fail
@@ -151,31 +150,14 @@ fn others_have_what_comes_free_meanwhile() {
 /// A cache whose lock somebody holds for a moment is asked again. Seen to fail with `busy` left out of what serves the request.
 #[test]
 fn a_cache_that_is_locked_for_a_moment_is_emptied() {
-    const LONG: Duration = Duration::from_millis(80);
     alone("a_cache_that_is_locked_for_a_moment_is_emptied", || {
         let cache = Cache::new(1000, 3_000);
         let _registered = cache.register(patient("locked"));
-        for _ in 0..20 {
-            let locked = Barrier::new(2);
-            let held = thread::scope(|scope| {
-                let holder = scope.spawn(|| {
-                    let blocks = cache.blocks.lock().unwrap();
-                    let start = Instant::now();
-                    locked.wait();
-                    thread::sleep(LONG / 2);
-                    drop(blocks);
-                    start.elapsed()
-                });
-                locked.wait();
-                drop_caches();
-                holder.join().unwrap()
-            });
-            // Where that took longer, because the machine stood still, what is left proves nothing.
-            if cache.is_empty() || held < LONG {
-                break;
-            }
-        }
-        assert!(cache.is_empty());
+        assert!(beside_a_lock(&cache, || {
+            drop_caches();
+            // Waits for the lock: then it may be looked at.
+            cache.is_empty()
+        }));
     });
 }
 

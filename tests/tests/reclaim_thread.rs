@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 use ebb_tests::{
     Block, Cache, MIB, Slow, alone, alone_saying, blocks, leave, patient, served_beside_a_lock,
 };
-use ebbmalloc::{
-    Constructed, Count, Lane, Scan, Shrink, ShrinkControl, Shrinker, SlabBox, SlabCache, SoftLimit,
-};
+use ebbmalloc::{Count, Lane, Scan, Shrink, ShrinkControl, Shrinker, SoftLimit};
 
 /// A cache as they are on the market: `scan` blocks on the lock and allocates.
 struct Blocking {
@@ -189,46 +187,30 @@ fn others_are_not_taken_for_the_reclaim_thread() {
     });
 }
 
-/// A value whose slab goes back slowly: not before the word is given.
-struct Slowly;
-
-impl Slowly {
-    const WITHIN: Duration = Duration::from_secs(20);
-}
-
 static BEGUN: AtomicBool = AtomicBool::new(false);
 static GO: AtomicBool = AtomicBool::new(false);
+
+/// How long anything is waited for.
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// At work until it is so.
 fn until(word: &AtomicBool) {
     let start = Instant::now();
-    while !word.load(Ordering::SeqCst) && start.elapsed() < Slowly::WITHIN {}
-}
-
-impl Drop for Slowly {
-    fn drop(&mut self) {
-        if !BEGUN.swap(true, Ordering::SeqCst) {
-            until(&GO);
-        }
-    }
+    while !word.load(Ordering::SeqCst) && start.elapsed() < WITHIN {}
 }
 
 /// A cache that can do nothing for the one who asks for memory, but all when the thread asks it again: slowly.
 struct Last {
     asks: thread::ThreadId,
     blocks: Mutex<Vec<Block>>,
-    slow: Mutex<Option<SlabBox<Slowly, Constructed>>>,
 }
 
 impl Last {
     /// All that there is.
     fn new() -> Arc<Self> {
-        let slabs = SlabCache::with_constructor("slowly", || Slowly).unwrap();
-        let slow = slabs.alloc().unwrap();
         Arc::new(Self {
             asks: thread::current().id(),
             blocks: Mutex::new(blocks(usize::MAX, 100 << 10)),
-            slow: Mutex::new(Some(slow)),
         })
     }
 }
@@ -246,7 +228,7 @@ fn served_when_waiting(size: usize) -> bool {
     thread::scope(|scope| {
         scope.spawn(|| {
             let start = Instant::now();
-            while waits() == before && start.elapsed() < Slowly::WITHIN {
+            while waits() == before && start.elapsed() < WITHIN {
                 thread::sleep(Duration::from_millis(1));
             }
             GO.store(true, Ordering::SeqCst);
@@ -264,7 +246,8 @@ impl Shrink for Last {
         if thread::current().id() == self.asks {
             return Scan::Stop;
         }
-        drop(self.slow.lock().unwrap().take());
+        BEGUN.store(true, Ordering::SeqCst);
+        until(&GO);
         let objects = self.blocks.lock().unwrap().drain(..).count();
         Scan::Freed { objects, bytes: 0 }
     }
