@@ -15,15 +15,10 @@ use ebb_shrinker::{DEF_PRIORITY, Lane, Visit, Walk};
 
 use crate::give_back::give_back;
 use crate::report;
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::soft;
 use crate::tally::{COUNTERS, SHRINKERS, add, count};
 use crate::topology;
-
-/// Whether any request is in flight.
-pub(crate) fn requests_in_flight() -> bool {
-    SHRINKERS.credit().is_some_and(|credit| credit.claims() > 0)
-}
 
 /// What is being done.
 struct Ahead<'a> {
@@ -146,7 +141,7 @@ impl Ahead<'_> {
 
     /// Whether to go on: more is backed than the low mark, and nothing is more urgent.
     fn proceed(&self) -> ControlFlow<()> {
-        match soft::excess() > 0 && !self.urgent && !requests_in_flight() {
+        match soft::excess() > 0 && !self.urgent && !request::in_flight() {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }

@@ -30,11 +30,11 @@ use core::time::Duration;
 
 use ebb_shrinker::{Lane, Visit, Walk, WalkReport};
 
-use crate::ahead::{self, requests_in_flight};
+use crate::ahead;
 use crate::depth::{Asked, Depth};
 use crate::drain;
 use crate::os;
-use crate::request::Request;
+use crate::request::{self, Request};
 use crate::silence::Silence;
 use crate::soft::{self, Pause};
 use crate::tally::{COUNTERS, SHRINKERS, count};
@@ -199,7 +199,7 @@ fn descend(node: usize, thread: &Thread, request: &Request, depth: &mut Depth) {
         }
         depth.advance(asked);
         let wide = asked.is_wide();
-        let report = requests_in_flight().then(|| walk(node, thread, request, depth, wide));
+        let report = request::in_flight().then(|| walk(node, thread, request, depth, wide));
         let wanted = report.as_ref().is_some_and(|report| !report.satisfied);
         if wanted && depth.priority > asked.priority() {
             continue;
@@ -271,7 +271,7 @@ fn after(
         }
         os::sleep_us(PAUSE_US);
     }
-    match requests_in_flight() {
+    match request::in_flight() {
         true => ControlFlow::Continue(()),
         false => ControlFlow::Break(()),
     }

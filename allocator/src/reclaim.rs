@@ -166,7 +166,6 @@ pub(crate) fn drop_caches() -> usize {
     if !may_reclaim() {
         return 0;
     }
-    let _uncancelled = os::Uncancelled::new();
     let before = limits::backed();
     // This request wants nothing: what comes free is for those that others make meanwhile.
     let hand_over = |request: &Request| {

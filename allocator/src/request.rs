@@ -196,6 +196,11 @@ pub(crate) fn current() -> Option<&'static Request> {
     unsafe { word.as_ref() }
 }
 
+/// Whether any request is in flight.
+pub(crate) fn in_flight() -> bool {
+    SHRINKERS.credit().is_some_and(|credit| credit.claims() > 0)
+}
+
 /// Whether this thread is inside a reclaim.
 pub(crate) fn reclaiming() -> bool {
     os::thread_word(REQUEST) != 0
